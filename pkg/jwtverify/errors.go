@@ -1,0 +1,33 @@
+package jwtverify
+
+import "errors"
+
+// The outcomes that a caller treats differently. Every error of Verify wraps
+// exactly one of them; match with errors.Is. The text around a sentinel is for
+// logs and never for the client.
+var (
+	// ErrMalformed: not a strict compact JWS, or a claim of the wrong type.
+	ErrMalformed = errors.New("malformed token")
+	// ErrAlgorithm: the algorithm is not one that the tenant and the key allow.
+	ErrAlgorithm = errors.New("algorithm not allowed")
+	// ErrUnknownKey: no key of the set is meant by the token's header.
+	ErrUnknownKey = errors.New("unknown key")
+	// ErrSignature: the signature does not verify.
+	ErrSignature = errors.New("bad signature")
+	// ErrExpired: now is at or past exp plus leeway.
+	ErrExpired = errors.New("token expired")
+	// ErrNotYetValid: nbf or iat lies in the future by more than the leeway.
+	ErrNotYetValid = errors.New("token not yet valid")
+	// ErrIssuer: iss is none of the accepted issuers.
+	ErrIssuer = errors.New("wrong issuer")
+	// ErrAudience: aud holds none of the accepted audiences.
+	ErrAudience = errors.New("wrong audience")
+	// ErrTokenType: token_type is none of the accepted ones.
+	ErrTokenType = errors.New("wrong token type")
+	// ErrTenant: tenant_id is none of the accepted ones, or missing where it
+	// is needed to tell two tenants of one issuer apart.
+	ErrTenant = errors.New("wrong tenant")
+	// ErrKeysUnavailable: there is no usable key set to judge by. It says
+	// nothing about the token: a client must keep its session.
+	ErrKeysUnavailable = errors.New("keys unavailable")
+)

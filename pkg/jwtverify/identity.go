@@ -1,0 +1,28 @@
+package jwtverify
+
+import "time"
+
+// Identity is who a verified token speaks for. Verify alone makes one from a
+// token: holding an *Identity means that signature, times, issuer, audience,
+// type and tenant were checked. It is shared between requests and must not be
+// changed.
+type Identity struct {
+	Subject     string   // sub
+	UserID      string   // user_id, else sub; never empty
+	TenantID    string   // tenant_id, "" where the token has none
+	WorkspaceID string   // workspace_id
+	Roles       []string // roles; a string is one role
+	Scopes      []string // scopes; a string is split at spaces
+	TokenType   string   // token_type, "access" where the token has none
+	SessionID   string   // session_id
+	ID          string   // jti
+	Issuer      string   // iss
+
+	Expiry    time.Time // exp, to the second; zero where verify_exp is off and the token has none
+	NotBefore time.Time // nbf; zero where the token has none
+	IssuedAt  time.Time // iat; zero where the token has none
+
+	// Claims holds all claims as they were signed: objects as map[string]any,
+	// arrays as []any, numbers as encoding/json.Number with every digit kept.
+	Claims map[string]any
+}
