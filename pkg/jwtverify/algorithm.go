@@ -1,0 +1,70 @@
+package jwtverify
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Algorithm names a signature algorithm as a JWS header does (RFC 7518, 3.1).
+type Algorithm string
+
+// The algorithms that can be allowed. PS256 and its family, ES512, ES256K and
+// the longer HMACs are deliberately absent: a key or token that names one is
+// refused.
+const (
+	EdDSA Algorithm = "EdDSA" // Ed25519 alone (RFC 8037); the name Ed25519 of RFC 9864 is the same
+	RS256 Algorithm = "RS256"
+	RS384 Algorithm = "RS384"
+	RS512 Algorithm = "RS512"
+	ES256 Algorithm = "ES256"
+	ES384 Algorithm = "ES384"
+	HS256 Algorithm = "HS256" // with a secret of NewSecretKey only
+)
+
+// Asymmetric returns every algorithm with a public key, in a fixed order: what
+// a Config without Algorithms allows.
+func Asymmetric() []Algorithm {
+	return []Algorithm{EdDSA, RS256, RS384, RS512, ES256, ES384}
+}
+
+// ParseAlgorithm reads an algorithm's name, in exactly the case of RFC 7518.
+func ParseAlgorithm(s string) (Algorithm, error) {
+	a, ok := algorithmOf(s)
+	if !ok {
+		return "", fmt.Errorf("unknown algorithm %s: use one of EdDSA, RS256, RS384, RS512, ES256, ES384, HS256", quote(s))
+	}
+	return a, nil
+}
+
+// algorithmOf is ParseAlgorithm for names from outside, without the cost of an
+// error text.
+func algorithmOf(s string) (Algorithm, bool) {
+	switch a := Algorithm(s); a {
+	case EdDSA, RS256, RS384, RS512, ES256, ES384, HS256:
+		return a, true
+	case "Ed25519": // RFC 9864, 2.2
+		return EdDSA, true
+	}
+	return "", false
+}
+
+// fit narrows the algorithms that a kind of key can do to the one that was
+// asked for, or keeps all of them where none was.
+func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
+	if want == "" {
+		return possible, nil
+	}
+	if !slices.Contains(possible, want) {
+		return nil, fmt.Errorf("algorithm %s does not fit the key, which can do %v", quote(string(want)), possible)
+	}
+	return []Algorithm{want}, nil
+}
+
+// quote makes a name from outside fit for a log line: quoted, and cut to 64
+// bytes.
+func quote(s string) string {
+	if len(s) > 64 {
+		return fmt.Sprintf("%q…", s[:64])
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,227 @@
+package jwtverify
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// Bounds of key material. They are checked once, when a key is loaded, so that
+// no token can make a weak, broken or costly key do work.
+const (
+	minRSABits     = 2048
+	maxRSABits     = 8192 // a verification costs about 16 times one of 2048 bits
+	minSecretBytes = 32   // RFC 7518, 3.2: at least the size of the hash
+)
+
+// secretThumbprint stands for the thumbprint of a secret: a real one would let
+// a reader of the logs search for weak secrets.
+const secretThumbprint = "redacted"
+
+// Key is one checked verification key and the algorithms that it was fixed to
+// when it was loaded. The zero value verifies nothing. A Key is immutable and
+// safe for concurrent use; it never prints its material.
+type Key struct {
+	id        string
+	algs      []Algorithm
+	verifiers []signatureVerifier // beside algs
+	material  any                 // ed25519.PublicKey, *rsa.PublicKey, *ecdsa.PublicKey or a secret
+	thumb     string
+}
+
+// secret is HMAC key material.
+type secret = []byte
+
+// ID returns the key's kid, or "" where it has none.
+func (k *Key) ID() string { return k.id }
+
+// Algorithms returns the algorithms that the key verifies.
+func (k *Key) Algorithms() []Algorithm { return slices.Clone(k.algs) }
+
+// Thumbprint returns the key's RFC 7638 thumbprint (SHA-256, base64url), and
+// for a secret a constant.
+func (k *Key) Thumbprint() string { return k.thumb }
+
+// Equal reports whether both keys have the same material, kid and algorithms,
+// so that what one verified the other would verify as well.
+func (k *Key) Equal(other *Key) bool {
+	if k == nil || other == nil {
+		return k == other
+	}
+	if k.id != other.id || k.thumb != other.thumb || !slices.Equal(k.algs, other.algs) {
+		return false
+	}
+	a, isSecret := k.material.(secret)
+	if !isSecret {
+		return true // the thumbprint covers all of a public key
+	}
+	b, ok := other.material.(secret)
+	return ok && subtle.ConstantTimeCompare(a, b) == 1
+}
+
+// String describes the key without its material.
+func (k *Key) String() string {
+	return fmt.Sprintf("key %s %v %s", quote(k.id), k.algs, k.thumb)
+}
+
+// GoString is String, so that %#v prints no material either.
+func (k *Key) GoString() string { return k.String() }
+
+// LogValue describes the key without its material.
+func (k *Key) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("kid", k.id), slog.Any("algorithms", k.algs), slog.String("thumbprint", k.thumb))
+}
+
+// verifies reports whether alg is one of the key's own.
+func (k *Key) verifies(alg Algorithm) bool { return slices.Contains(k.algs, alg) }
+
+// verify checks a signature with one of the key's own algorithms. The errors
+// wrap ErrAlgorithm or ErrSignature.
+func (k *Key) verify(alg Algorithm, signed, signature []byte) error {
+	i := slices.Index(k.algs, alg)
+	if i < 0 {
+		return fmt.Errorf("%w: the key %s is not one for %s", ErrAlgorithm, quote(k.id), alg)
+	}
+	if err := verifySignature(k.verifiers[i], signed, signature, k.material); err != nil {
+		if err == errPanic {
+			return fmt.Errorf("%w: key %s: %w", ErrSignature, quote(k.id), err)
+		}
+		return fmt.Errorf("%w: key %s", ErrSignature, quote(k.id))
+	}
+	return nil
+}
+
+// NewSecretKey makes an HS256 key of a secret that issuer and verifier share.
+// It is the only way to one: no key set and no PEM can bring a secret in.
+func NewSecretKey(shared []byte) (*Key, error) {
+	if len(shared) < minSecretBytes {
+		return nil, fmt.Errorf("an HS256 secret of %d bytes is too short: use at least %d random bytes", len(shared), minSecretBytes)
+	}
+	// The classic confusion: a public key, known to all, used as the secret.
+	if bytes.Contains(shared, []byte("-----BEGIN ")) || bytes.Contains(shared, []byte(`"kty"`)) {
+		return nil, errors.New("the HS256 secret is a PEM or JWK: set the type to that key's algorithm instead")
+	}
+	return newKey("", []Algorithm{HS256}, bytes.Clone(shared), secretThumbprint)
+}
+
+// ParsePEM reads one public key ("PUBLIC KEY", "RSA PUBLIC KEY") or the key of
+// one certificate, whose dates and issuer are not looked at. alg must fit the
+// key; an empty alg means every algorithm that fits. The key has no kid.
+func ParsePEM(data []byte, alg Algorithm) (*Key, error) {
+	block, rest := pem.Decode(data)
+	if block == nil {
+		return nil, errors.New("no PEM block found: want one that starts with -----BEGIN PUBLIC KEY-----")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("data after the first PEM block: give exactly one public key or certificate")
+	}
+	public, err := parsePEMBlock(block)
+	if err != nil {
+		return nil, err
+	}
+	return newPublicKey("", public, alg)
+}
+
+func parsePEMBlock(block *pem.Block) (any, error) {
+	var public any
+	var err error
+	switch block.Type {
+	case "PUBLIC KEY":
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
+			public = cert.PublicKey
+		}
+	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
+		return nil, errors.New("the PEM holds a private key: give the public key (openssl pkey -pubout), and treat the private key as exposed")
+	default:
+		return nil, fmt.Errorf("PEM type %s is not one to verify with: want PUBLIC KEY or CERTIFICATE", quote(block.Type))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the PEM block %s: %w", quote(block.Type), err)
+	}
+	return public, nil
+}
+
+// newPublicKey checks a public key and fixes it to alg, or to every algorithm
+// that fits where alg is empty.
+func newPublicKey(id string, public any, alg Algorithm) (*Key, error) {
+	var possible []Algorithm
+	var err error
+	switch p := public.(type) {
+	case ed25519.PublicKey:
+		possible, err = []Algorithm{EdDSA}, checkEd25519(p)
+	case *rsa.PublicKey:
+		possible, err = []Algorithm{RS256, RS384, RS512}, checkRSA(p)
+	case *ecdsa.PublicKey:
+		possible, err = checkECDSA(p)
+	default:
+		return nil, fmt.Errorf("a key of type %T can't verify tokens: use Ed25519, RSA, P-256 or P-384", public)
+	}
+	if err != nil {
+		return nil, err
+	}
+	algs, err := fit(possible, alg)
+	if err != nil {
+		return nil, err
+	}
+	thumb, err := thumbprint(public)
+	if err != nil {
+		return nil, err
+	}
+	return newKey(id, algs, public, thumb)
+}
+
+func newKey(id string, algs []Algorithm, material any, thumb string) (*Key, error) {
+	k := &Key{id: id, algs: algs, material: material, thumb: thumb}
+	for _, alg := range algs {
+		v, err := newSignatureVerifier(alg)
+		if err != nil {
+			return nil, err
+		}
+		k.verifiers = append(k.verifiers, v)
+	}
+	return k, nil
+}
+
+// checkRSA bounds modulus and exponent: too small is forgeable, too large
+// burns CPU for every token, and an even modulus or exponent is no RSA key.
+func checkRSA(p *rsa.PublicKey) error {
+	if p.N == nil || p.N.Sign() <= 0 || p.N.Bit(0) == 0 {
+		return errors.New("RSA modulus is not a positive odd number")
+	}
+	if bits := p.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+		return fmt.Errorf("RSA modulus of %d bits: want %d to %d", bits, minRSABits, maxRSABits)
+	}
+	if p.E < 3 || p.E > 1<<31-1 || p.E%2 == 0 {
+		return errors.New("RSA exponent is not an odd number from 3 to 2^31-1")
+	}
+	return nil
+}
+
+// checkECDSA allows P-256 and P-384, each with the one algorithm of its size:
+// an ES384 token must not meet a P-256 key.
+func checkECDSA(p *ecdsa.PublicKey) ([]Algorithm, error) {
+	if _, err := p.Bytes(); err != nil { // off the curve, or the point at infinity
+		return nil, fmt.Errorf("EC key is no point of its curve: %w", err)
+	}
+	switch p.Curve {
+	case elliptic.P256():
+		return []Algorithm{ES256}, nil
+	case elliptic.P384():
+		return []Algorithm{ES384}, nil
+	}
+	return nil, fmt.Errorf("curve %s is not supported: use P-256 or P-384", p.Curve.Params().Name)
+}
