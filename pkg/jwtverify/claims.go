@@ -1,0 +1,224 @@
+package jwtverify
+
+import (
+	stdjson "encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxDate is the last second of the year 9999. A NumericDate beyond it would
+// wrap in the arithmetic of times and turn a far future into the past.
+const maxDate = 253402300799
+
+// claims are the claims that decide, in their proper types.
+type claims struct {
+	expiry, notBefore, issuedAt int64 // 0: missing
+	issuer                      string
+	audiences                   []string
+	id                          string
+
+	subject, userID, workspaceID, sessionID, tokenType string
+
+	tenantID    string
+	hasTenantID bool
+
+	roles, scopes []string
+}
+
+// readClaims takes the known claims out of the tree. A claim of the wrong type
+// is refused even where its check is switched off. null counts as missing for
+// the optional strings and lists; for exp, nbf, iat, iss, aud and sub it is a
+// wrong type. The errors wrap ErrMalformed.
+func readClaims(tree claimTree, names *claimNames) (claims, error) {
+	r := claimReader{tree: tree}
+	c := claims{
+		expiry:      r.date("exp"),
+		notBefore:   r.date("nbf"),
+		issuedAt:    r.date("iat"),
+		issuer:      r.stringNotNull(plain("iss")),
+		audiences:   r.audiences(),
+		subject:     r.stringNotNull(names.subject),
+		userID:      r.string(names.userID),
+		workspaceID: r.string(names.workspaceID),
+		sessionID:   r.string(names.sessionID),
+		id:          r.string(plain("jti")),
+		roles:       r.list(names.roles, oneRole),
+		scopes:      r.list(names.scopes, splitScopes),
+	}
+	c.tenantID, c.hasTenantID = r.optional(names.tenantID)
+	var hasType bool
+	if c.tokenType, hasType = r.optional(names.tokenType); !hasType {
+		c.tokenType = "access"
+	}
+	if c.userID == "" {
+		c.userID = c.subject
+	}
+	if c.userID == "" {
+		r.fail("user_id and sub", "missing or empty: the token speaks for nobody")
+	}
+	return c, r.err
+}
+
+// claimReader reads typed claims and keeps the first fault.
+type claimReader struct {
+	tree claimTree
+	err  error
+}
+
+func (r *claimReader) fail(claim, problem string) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: claim %s: %s", ErrMalformed, claim, problem)
+	}
+}
+
+// optional reads a string; null counts as missing.
+func (r *claimReader) optional(ref claimRef) (s string, found bool) {
+	v, found := ref.find(r.tree)
+	if !found || v == nil {
+		return "", false
+	}
+	s, ok := v.(string)
+	if !ok {
+		r.fail(ref.name, "not a string")
+	}
+	return s, true
+}
+
+func (r *claimReader) string(ref claimRef) string {
+	s, _ := r.optional(ref)
+	return s
+}
+
+// stringNotNull reads a string that may be missing but not null.
+func (r *claimReader) stringNotNull(ref claimRef) string {
+	if v, found := ref.find(r.tree); found && v == nil {
+		r.fail(ref.name, "not a string")
+		return ""
+	}
+	return r.string(ref)
+}
+
+// list reads a list of strings, or one string that split takes apart.
+func (r *claimReader) list(ref claimRef, split func(string) []string) []string {
+	v, _ := ref.find(r.tree)
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case string:
+		return split(v)
+	case []any:
+		return r.strings(ref.name, v)
+	}
+	r.fail(ref.name, "neither a string nor a list of strings")
+	return nil
+}
+
+func (r *claimReader) strings(claim string, list []any) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			r.fail(claim, "a list with an element that is no string")
+			return nil
+		}
+		out[i] = s
+	}
+	return out
+}
+
+// audiences reads aud: one string or a list of them (RFC 7519, 4.1.3).
+func (r *claimReader) audiences() []string {
+	v, found := r.tree["aud"]
+	if !found {
+		return nil
+	}
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		return r.strings("aud", v)
+	}
+	r.fail("aud", "neither a string nor a list of strings")
+	return nil
+}
+
+// date reads a NumericDate (RFC 7519, 2); 0 is a missing one.
+func (r *claimReader) date(claim string) int64 {
+	v, found := r.tree[claim]
+	if !found {
+		return 0
+	}
+	n, ok := v.(stdjson.Number)
+	if !ok {
+		r.fail(claim, "not a number")
+		return 0
+	}
+	sec, ok := parseDate(string(n))
+	if !ok {
+		r.fail(claim, "not a date from 1970 to 9999")
+	}
+	return sec
+}
+
+// parseDate reads seconds since 1970 from a JSON number and drops a fraction.
+func parseDate(n string) (int64, bool) {
+	var sec int64
+	if strings.ContainsAny(n, "eE") {
+		f, err := strconv.ParseFloat(n, 64)
+		if err != nil || !(f >= 1 && f < maxDate+1) {
+			return 0, false
+		}
+		sec = int64(f)
+	} else {
+		whole, _, _ := strings.Cut(n, ".")
+		var err error
+		if sec, err = strconv.ParseInt(whole, 10, 64); err != nil {
+			return 0, false
+		}
+	}
+	return sec, sec >= 1 && sec <= maxDate
+}
+
+func oneRole(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// splitScopes splits at spaces and at nothing else (RFC 6749, 3.3).
+func splitScopes(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+}
+
+// identity puts verified claims into the public form.
+func (c *claims) identity(tree claimTree) *Identity {
+	return &Identity{
+		Subject:     c.subject,
+		UserID:      c.userID,
+		TenantID:    c.tenantID,
+		WorkspaceID: c.workspaceID,
+		Roles:       c.roles,
+		Scopes:      c.scopes,
+		TokenType:   c.tokenType,
+		SessionID:   c.sessionID,
+		ID:          c.id,
+		Issuer:      c.issuer,
+		Expiry:      dateTime(c.expiry),
+		NotBefore:   dateTime(c.notBefore),
+		IssuedAt:    dateTime(c.issuedAt),
+		Claims:      tree,
+	}
+}
+
+func dateTime(sec int64) time.Time {
+	if sec == 0 {
+		return time.Time{}
+	}
+	return time.Unix(sec, 0).UTC()
+}

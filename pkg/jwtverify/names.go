@@ -1,0 +1,116 @@
+package jwtverify
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// claimRef tells where a claim is: under a name, or at a JSON pointer.
+type claimRef struct {
+	name string   // as configured
+	path []string // of a pointer, decoded; nil for a plain name
+}
+
+func plain(name string) claimRef { return claimRef{name: name} }
+
+// parseClaimRef reads a name, or a JSON pointer (RFC 6901) where s starts with
+// a slash.
+func parseClaimRef(s string) (claimRef, error) {
+	if s == "" {
+		return claimRef{}, errors.New("empty claim name")
+	}
+	if s[0] != '/' {
+		return plain(s), nil
+	}
+	path := strings.Split(s[1:], "/")
+	for i, token := range path {
+		for rest := token; ; {
+			_, after, found := strings.Cut(rest, "~")
+			if !found {
+				break
+			}
+			if after == "" || (after[0] != '0' && after[0] != '1') {
+				return claimRef{}, fmt.Errorf("JSON pointer %s: a ~ must be followed by 0 or 1", quote(s))
+			}
+			rest = after
+		}
+		path[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+	}
+	return claimRef{name: s, path: path}, nil
+}
+
+// find returns the claim's value; a null is found.
+func (c claimRef) find(tree claimTree) (any, bool) {
+	if c.path == nil {
+		v, found := tree[c.name]
+		return v, found
+	}
+	var at any = map[string]any(tree)
+	for _, token := range c.path {
+		var found bool
+		switch v := at.(type) {
+		case map[string]any:
+			at, found = v[token]
+		case []any:
+			at, found = element(v, token)
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return at, true
+}
+
+// element reads an array index, which has no sign and no leading zeros
+// (RFC 6901, 4).
+func element(list []any, token string) (any, bool) {
+	i, err := strconv.Atoi(token)
+	if err != nil || i < 0 || i >= len(list) || strconv.Itoa(i) != token {
+		return nil, false
+	}
+	return list[i], true
+}
+
+// claimNames tells where each claim with a name of ours is.
+type claimNames struct {
+	userID, subject, tenantID, workspaceID, roles, scopes, tokenType, sessionID claimRef
+}
+
+// newClaimNames applies the configured mapping to the names of USSO. What
+// decides about trust and time (iss, aud, exp, nbf, iat, jti) is not mappable.
+func newClaimNames(mapping map[string]string) (*claimNames, error) {
+	n := &claimNames{}
+	fields := map[string]*claimRef{
+		"user_id":      &n.userID,
+		"sub":          &n.subject,
+		"tenant_id":    &n.tenantID,
+		"workspace_id": &n.workspaceID,
+		"roles":        &n.roles,
+		"scopes":       &n.scopes,
+		"token_type":   &n.tokenType,
+		"session_id":   &n.sessionID,
+	}
+	for name, field := range fields {
+		*field = plain(name)
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(mapping)) {
+		field, ok := fields[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("claims: %s can't be mapped: use one of %s", quote(name),
+				strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
+			continue
+		}
+		ref, err := parseClaimRef(mapping[name])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("claims: %s: %w", name, err))
+			continue
+		}
+		*field = ref
+	}
+	return n, errors.Join(errs...)
+}

@@ -1,0 +1,259 @@
+package jwtverify
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of a token, checked before anything is decoded.
+const (
+	maxTokenBytes  = 16 << 10
+	maxHeaderBytes = 2 << 10
+)
+
+// segmentEncoding refuses padding and non-canonical trailing bits: a token has
+// exactly one spelling. It skips CR and LF, which scan refuses before it.
+var segmentEncoding = base64.RawURLEncoding.Strict()
+
+// Verifier turns tokens into identities by the rules of one tenant. It is
+// immutable and safe for concurrent use.
+type Verifier struct {
+	keys       KeySet
+	algorithms []Algorithm
+	issuers    []string
+	audiences  []string
+	names      *claimNames
+
+	skipExpiry, skipNotBefore, skipAudience, skipIssuer bool
+
+	leeway          time.Duration
+	tokenTypes      []string
+	tenantIDs       []string
+	anyTenantID     bool
+	requireTenantID bool
+	now             func() time.Time
+}
+
+// Proof remembers what made an identity true, so that a cache of verified
+// tokens can ask again without the token.
+type Proof struct {
+	key                         *Key
+	kid                         string // as the header had it
+	expiry, notBefore, issuedAt int64
+}
+
+// Verify returns whom a compact JWS access token speaks for. Every error wraps
+// exactly one sentinel of this package, and its text holds no bytes of the
+// token but a quoted, shortened kid; no *Identity comes with an error.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
+	id, _, err := v.Prove(ctx, token)
+	return id, err
+}
+
+// Prove is Verify for callers that keep the identity: they must call Recheck
+// with the proof before each further use of it.
+func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, error) {
+	// 1. The shape, at the cost of one pass over at most 16 KiB.
+	firstDot, lastDot, err := scan(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	// 2. The header: what it says must be understood completely.
+	raw := []byte(token)
+	head, err := decodeHeader(raw[:firstDot])
+	if err != nil {
+		return nil, nil, err
+	}
+	// 3. The algorithm: one that the tenant allows.
+	alg, err := v.algorithm(head.alg)
+	if err != nil {
+		return nil, nil, err
+	}
+	// 4. The key: the one that the header names, if it was fixed to alg.
+	key, err := v.find(ctx, head.kid, alg)
+	if err != nil {
+		return nil, nil, err
+	}
+	// 5. The signature over exactly the bytes that were sent.
+	payload, err := verifySegments(key, alg, raw, firstDot, lastDot)
+	if err != nil {
+		return nil, nil, err
+	}
+	// 6. The claims, from the bytes that were just verified and from no others.
+	tree, err := parseClaims(payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := readClaims(tree, v.names)
+	if err != nil {
+		return nil, nil, err
+	}
+	// 7. Times, audience, issuer, type and tenant.
+	if err := v.checkClaims(&c); err != nil {
+		return nil, nil, err
+	}
+	proof := &Proof{key: key, kid: head.kid, expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
+	return c.identity(tree), proof, nil
+}
+
+// Recheck tells whether a token that this Verifier proved before would still
+// be accepted: its times by the clock of now, and its key, which must still be
+// the one that its header means. The errors are those of Verify.
+func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
+	if p == nil || p.key == nil {
+		return fmt.Errorf("%w: no proof", ErrUnknownKey)
+	}
+	key, err := v.find(ctx, p.kid, p.key.algs[0])
+	if err != nil {
+		return err
+	}
+	if key != p.key && !key.Equal(p.key) {
+		return fmt.Errorf("%w: kid %s is another key now", ErrUnknownKey, quote(p.kid))
+	}
+	return v.checkTimes(p.expiry, p.notBefore, p.issuedAt)
+}
+
+// scan finds the two dots of a compact JWS. It allocates only to refuse.
+func scan(token string) (firstDot, lastDot int, err error) {
+	if token == "" || len(token) > maxTokenBytes {
+		return 0, 0, fmt.Errorf("%w: %d bytes: want 1 to %d", ErrMalformed, len(token), maxTokenBytes)
+	}
+	firstDot, lastDot = strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
+	if firstDot <= 0 || lastDot <= firstDot+1 || lastDot == len(token)-1 {
+		return 0, 0, fmt.Errorf("%w: not three segments", ErrMalformed)
+	}
+	for i := range len(token) {
+		if !base64URLByte[token[i]] && i != firstDot && i != lastDot {
+			return 0, 0, fmt.Errorf("%w: a byte outside base64url, or not three segments", ErrMalformed)
+		}
+	}
+	return firstDot, lastDot, nil
+}
+
+func decodeHeader(segment []byte) (header, error) {
+	if len(segment) > segmentEncoding.EncodedLen(maxHeaderBytes) {
+		return header{}, fmt.Errorf("%w: header of more than %d bytes", ErrMalformed, maxHeaderBytes)
+	}
+	b, err := decodeSegment("header", segment)
+	if err != nil {
+		return header{}, err
+	}
+	return parseHeader(b)
+}
+
+func decodeSegment(name string, segment []byte) ([]byte, error) {
+	b := make([]byte, segmentEncoding.DecodedLen(len(segment)))
+	n, err := segmentEncoding.Decode(b, segment)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s is not canonical base64url", ErrMalformed, name)
+	}
+	return b[:n], nil
+}
+
+// algorithm refuses what the tenant does not allow before any key is looked
+// for: a token can't choose how it is verified, and costs no fetch.
+func (v *Verifier) algorithm(name string) (Algorithm, error) {
+	alg, ok := algorithmOf(name)
+	if !ok {
+		return "", fmt.Errorf("%w: the header names an unsupported one", ErrAlgorithm)
+	}
+	if !slices.Contains(v.algorithms, alg) {
+		return "", fmt.Errorf("%w: %s is not one of the tenant's", ErrAlgorithm, alg)
+	}
+	return alg, nil
+}
+
+// find returns the key that kid means, if it verifies alg.
+func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
+	key, err := v.keys.Find(ctx, kid)
+	if err != nil {
+		if errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrKeysUnavailable) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", ErrKeysUnavailable, err)
+	}
+	if key == nil {
+		return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+	}
+	if !key.verifies(alg) {
+		return nil, fmt.Errorf("%w: key %s is not one for %s", ErrAlgorithm, quote(kid), alg)
+	}
+	return key, nil
+}
+
+// verifySegments checks the signature and returns the decoded payload.
+func verifySegments(key *Key, alg Algorithm, raw []byte, firstDot, lastDot int) ([]byte, error) {
+	signature, err := decodeSegment("signature", raw[lastDot+1:])
+	if err != nil {
+		return nil, err
+	}
+	payload, err := decodeSegment("payload", raw[firstDot+1:lastDot])
+	if err != nil {
+		return nil, err
+	}
+	if err := key.verify(alg, raw[:lastDot], signature); err != nil {
+		return nil, err
+	}
+	return payload, nil
+}
+
+// checkClaims keeps the order of the USSO SDK, so that a token with two faults
+// gets the same answer here and there.
+func (v *Verifier) checkClaims(c *claims) error {
+	if err := v.checkTimes(c.expiry, c.notBefore, c.issuedAt); err != nil {
+		return err
+	}
+	accepted := func(a string) bool { return slices.Contains(v.audiences, a) }
+	if !v.skipAudience && !slices.ContainsFunc(c.audiences, accepted) {
+		return fmt.Errorf("%w: none of %d values is accepted", ErrAudience, len(c.audiences))
+	}
+	if !v.skipIssuer && !slices.Contains(v.issuers, c.issuer) {
+		return fmt.Errorf("%w: iss is missing or not accepted", ErrIssuer)
+	}
+	if !slices.Contains(v.tokenTypes, c.tokenType) {
+		return fmt.Errorf("%w: token_type is not one of %q", ErrTokenType, v.tokenTypes)
+	}
+	return v.checkTenant(c)
+}
+
+// checkTenant ties the token to the tenant: of two tenants of one issuer, the
+// token of one must not pass for the other.
+func (v *Verifier) checkTenant(c *claims) error {
+	if !c.hasTenantID {
+		if v.requireTenantID {
+			return fmt.Errorf("%w: no tenant_id, and the issuer serves other tenants too", ErrTenant)
+		}
+		return nil
+	}
+	if !v.anyTenantID && !slices.Contains(v.tenantIDs, c.tenantID) {
+		return fmt.Errorf("%w: tenant_id is not one of %q", ErrTenant, v.tenantIDs)
+	}
+	return nil
+}
+
+// checkTimes compares with the wall clock. Dates are bounded when they are
+// read, so that nothing overflows here.
+func (v *Verifier) checkTimes(expiry, notBefore, issuedAt int64) error {
+	now := v.now()
+	late := now.Add(v.leeway)
+	if !v.skipExpiry {
+		if expiry == 0 {
+			return fmt.Errorf("%w: claim exp: missing", ErrMalformed)
+		}
+		if !now.Before(time.Unix(expiry, 0).Add(v.leeway)) { // on or after (RFC 7519, 4.1.4)
+			return fmt.Errorf("%w: at %d", ErrExpired, expiry)
+		}
+	}
+	if !v.skipNotBefore && notBefore != 0 && late.Before(time.Unix(notBefore, 0)) {
+		return fmt.Errorf("%w: not before %d", ErrNotYetValid, notBefore)
+	}
+	if issuedAt != 0 && late.Before(time.Unix(issuedAt, 0)) {
+		return fmt.Errorf("%w: issued in the future, at %d", ErrNotYetValid, issuedAt)
+	}
+	return nil
+}
