@@ -1,0 +1,57 @@
+# make demo    a real Envoy, ussoauthz, two tenants and a tour of requests
+# make test    every test: unit, race, Rego, fuzz seeds, end to end
+# make help    the rest
+
+GO      ?= go
+BIN     := bin
+TOOLS   := $(CURDIR)/.cache/tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## build bin/ussoauthz and bin/ussodev
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
+
+.PHONY: demo
+demo: build ## a tour of requests through a real Envoy; ONCE=1 ends after it
+	$(BIN)/ussodev demo --ussoauthz $(BIN)/ussoauthz $(if $(ONCE),--once)
+
+.PHONY: test
+test: ## every test, with the race detector; needs python3 and a network for Envoy
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: interop
+interop: ## a real OpenID provider and the real USSO SDK; needs node and python3
+	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags interop ./test/interop/...
+	@test -x $(TOOLS)/staticcheck || GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
+	$(TOOLS)/staticcheck -tags interop ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what we depend on; needs the network
+	$(GO) run $(GOVULNCHECK) ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME each
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; done
+
+.PHONY: bench
+bench: ## the Go benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem ./...

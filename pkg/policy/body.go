@@ -1,0 +1,102 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/url"
+	"strconv"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// Body is the part of a request's body that Envoy sent along.
+type Body struct {
+	ContentType   string // the header's value
+	ContentLength string // the header's value, "" where there is none
+	Partial       bool   // Envoy says that it cut the body
+	Bytes         []byte
+}
+
+// truncated tells whether the policy would see less than the upstream.
+func (b Body) truncated() bool {
+	length, err := strconv.ParseInt(b.ContentLength, 10, 64)
+	return b.Partial || err == nil && length > int64(len(b.Bytes))
+}
+
+// term reads the body into input.parsed_body: JSON, a form, or a multipart
+// form. Another type, an empty or a truncated body is null: a policy that
+// reads half a document would decide on what the client chose to put first. A
+// body that is not what its type says is an error.
+func (b Body) term() (value *ast.Term, truncated bool, err error) {
+	if len(b.Bytes) == 0 {
+		return ast.NullTerm(), b.Partial, nil
+	}
+	if b.truncated() {
+		return ast.NullTerm(), true, nil
+	}
+	media, params, err := mime.ParseMediaType(b.ContentType)
+	if err != nil {
+		return ast.NullTerm(), false, nil
+	}
+	switch media {
+	case "application/json":
+		v, err := ast.ValueFromReader(bytes.NewReader(b.Bytes))
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the JSON body: %w", err)
+		}
+		return ast.NewTerm(v), false, nil
+	case "application/x-www-form-urlencoded":
+		form, err := url.ParseQuery(string(b.Bytes))
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the form body: %w", err)
+		}
+		return native(form)
+	case "multipart/form-data":
+		return multipartTerm(b.Bytes, params["boundary"])
+	}
+	return ast.NullTerm(), false, nil
+}
+
+func native(v any) (*ast.Term, bool, error) {
+	value, err := ast.InterfaceToValue(v)
+	if err != nil {
+		return nil, false, err
+	}
+	return ast.NewTerm(value), false, nil
+}
+
+// multipartTerm reads a form of parts: name to the list of its values, JSON
+// parts parsed and all others as text.
+func multipartTerm(body []byte, boundary string) (*ast.Term, bool, error) {
+	form := map[string][]any{}
+	reader := multipart.NewReader(bytes.NewReader(body), boundary)
+	for {
+		part, err := reader.NextPart()
+		if err == io.EOF {
+			return native(form)
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+		}
+		data, err := io.ReadAll(part) // bounded by the body, which is bounded
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+		}
+		name := part.FormName()
+		if name == "" {
+			continue
+		}
+		if part.Header.Get("Content-Type") == "application/json" {
+			v, err := ast.ValueFromReader(bytes.NewReader(data))
+			if err != nil {
+				return nil, false, fmt.Errorf("reading the JSON part %q: %w", name, err)
+			}
+			form[name] = append(form[name], v)
+			continue
+		}
+		form[name] = append(form[name], string(data))
+	}
+}
