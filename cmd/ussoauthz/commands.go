@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/service"
+)
+
+type serveCmd struct {
+	Config string `short:"c" placeholder:"FILE" help:"The configuration file. Without one: a single tenant from USSO_JWKS_URL, USSO_ISSUER and USSO_AUDIENCE."`
+}
+
+func (serveCmd) Help() string {
+	return `Serves until SIGINT or SIGTERM, then drains: NOT_SERVING first, so that Envoy looks
+elsewhere, then a graceful stop.
+
+Examples:
+  ussoauthz serve -c ussoauthz.yaml
+  USSO_LISTEN=unix:///run/ussoauthz.sock USSO_JWKS_URL=… USSO_ISSUER=… USSO_AUDIENCE=… ussoauthz serve`
+}
+
+// Run serves.
+func (c serveCmd) Run(ctx context.Context, s streams) error {
+	cfg, err := load(c.Config, s)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, s.err)
+	for _, w := range cfg.Warnings {
+		log.Warn(w.Error())
+	}
+	svc, err := service.New(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	return svc.Run(ctx)
+}
+
+// load reads the file, or the environment where none is named, and prints the
+// faults of either, one a line.
+func load(path string, s streams) (*config.Config, error) {
+	var cfg *config.Config
+	var err error
+	if path == "" {
+		cfg, err = config.FromEnvironment(os.Getenv)
+	} else {
+		cfg, err = config.Load(path)
+	}
+	var faults config.Faults
+	if errors.As(err, &faults) {
+		printFaults(s.err, faults)
+		return nil, errReported
+	}
+	return cfg, err
+}
+
+func printFaults(w io.Writer, faults config.Faults) {
+	for _, f := range faults {
+		fmt.Fprintln(w, f.Error())
+	}
+	if len(faults) == 1 {
+		fmt.Fprintln(w, "1 fault")
+	} else {
+		fmt.Fprintln(w, len(faults), "faults")
+	}
+}
+
+func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level}
+	if cfg.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+type validateCmd struct {
+	Config string `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
+}
+
+func (validateCmd) Help() string {
+	return `Prints every fault with file, line and field, and ends with exit code 1 if there is
+one. Reads the files that the configuration names; asks no issuer.
+
+Example:
+  ussoauthz validate -c ussoauthz.yaml`
+}
+
+// Run validates.
+func (c validateCmd) Run(ctx context.Context, s streams) error {
+	cfg, err := load(c.Config, s)
+	if err != nil {
+		return err
+	}
+	if err := service.Validate(ctx, cfg); err != nil {
+		return fmt.Errorf("%s: %w", c.Config, err)
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintln(s.err, "warning:", w.Error())
+	}
+	fmt.Fprintf(s.out, "%s: ok, %s, %s\n", c.Config, count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "common route"))
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+type healthCmd struct {
+	Address string        `short:"a" default:"127.0.0.1:9191" placeholder:"ADDRESS" help:"Where the service listens: host:port, or unix:///path. (${default})"`
+	Timeout time.Duration `default:"2s" help:"How long to wait for an answer. (${default})"`
+}
+
+func (healthCmd) Help() string {
+	return `Exit code 0 where the service answers checks, 1 where it does not: a container's
+health check. It speaks plaintext.
+
+Example:
+  ussoauthz health -a unix:///run/ussoauthz.sock`
+}
+
+// Run asks the gRPC health service.
+func (c healthCmd) Run(ctx context.Context, s streams) error {
+	target := c.Address
+	if !strings.HasPrefix(target, "unix:") {
+		target = "passthrough:///" + target
+	}
+	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("dialing %s: %w", c.Address, err)
+	}
+	defer func() { _ = conn.Close() }() // the answer is known by then
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	request := &grpc_health_v1.HealthCheckRequest{Service: authv3.Authorization_ServiceDesc.ServiceName}
+	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, request)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", c.Address, err)
+	}
+	fmt.Fprintln(s.out, response.GetStatus())
+	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+		return errReported
+	}
+	return nil
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(s streams) error {
+	fmt.Fprintf(s.out, "ussoauthz %s (%s)\n", version, runtime.Version())
+	return nil
+}

@@ -1,0 +1,288 @@
+// Package service runs ussoauthz: it builds tenants and policy from a
+// configuration, listens, answers checks and probes, and drains.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// Service is ussoauthz with one configuration. Make one with New, run it once
+// with Run.
+type Service struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	fetcher *jwtverify.Fetcher
+	tenants *tenants.Directory
+	policy  *policy.Engine
+	checks  *extauthz.Server
+	grpc    *grpc.Server
+	health  *health.Server
+	admin   *http.Server
+
+	grpcListener  net.Listener
+	adminListener net.Listener // nil: switched off
+	ready         atomic.Bool
+}
+
+// New builds everything that a configuration names and opens the listeners, so
+// that a failed bind fails the process before it reports ready. It waits for
+// no issuer. Call Run or Close afterwards.
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Service, err error) {
+	s := &Service{cfg: cfg, log: log, health: health.NewServer()}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
+	if s.tenants, err = openTenants(cfg, s.fetcher); err != nil {
+		return nil, err
+	}
+	if s.policy, err = policy.New(ctx, PolicyConfig(cfg)); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	authorizer, err := extauthz.NewAuthorizer(extauthz.Config{
+		Tenants:    s.tenants,
+		Policy:     s.policy,
+		Headers:    identityHeaders(cfg),
+		StripToken: !cfg.ForwardToken,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
+	s.checks.Use(authorizer)
+	return s, s.open()
+}
+
+// open makes the servers and their listeners.
+func (s *Service) open() (err error) {
+	options, err := s.serverOptions()
+	if err != nil {
+		return err
+	}
+	s.grpc = grpc.NewServer(options...)
+	s.checks.Register(s.grpc)
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	s.admin = &http.Server{
+		Handler:           s.adminHandler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	if s.grpcListener, err = listen(s.cfg.Listen); err != nil {
+		return err
+	}
+	if s.cfg.Admin.Listen != "" {
+		s.adminListener, err = listen(s.cfg.Admin.Listen)
+	}
+	return err
+}
+
+// serverOptions bound what a caller can make the server hold. Envoy's pings
+// must be allowed: grpc-go's default answers them with GOAWAY.
+func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
+	options := append(extauthz.ServerOptions(),
+		grpc.MaxRecvMsgSize(int(s.cfg.Limits.MaxRequestBytes)),
+		grpc.MaxConcurrentStreams(1024),
+		grpc.MaxHeaderListSize(16<<10),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle:     15 * time.Minute,
+			MaxConnectionAge:      30 * time.Minute, // lets Envoys find new replicas
+			MaxConnectionAgeGrace: 30 * time.Second,
+			Time:                  time.Minute,
+			Timeout:               10 * time.Second,
+		}),
+	)
+	tls, err := TLSFiles{Cert: s.cfg.TLS.CertFile, Key: s.cfg.TLS.KeyFile, ClientCA: s.cfg.TLS.ClientCAFile, Peers: s.cfg.TLS.Peers}.load()
+	if err != nil || tls == nil {
+		return options, err
+	}
+	return append(options, grpc.Creds(credentials.NewTLS(tls))), nil
+}
+
+// Address is where checks are answered; of use where the configuration said
+// port 0.
+func (s *Service) Address() net.Addr { return s.grpcListener.Addr() }
+
+// AdminAddress is where probes are answered, nil where they are switched off.
+func (s *Service) AdminAddress() net.Addr {
+	if s.adminListener == nil {
+		return nil
+	}
+	return s.adminListener.Addr()
+}
+
+// Run answers checks until ctx ends, then drains: NOT_SERVING and 503 on
+// /readyz while Envoy looks elsewhere, then no new calls, then none at all.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.Close()
+	failed := make(chan error, 2)
+	go func() { failed <- s.grpc.Serve(s.grpcListener) }()
+	if s.adminListener != nil {
+		go func() { failed <- s.admin.Serve(s.adminListener) }()
+	}
+	s.ready.Store(true)
+	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+	s.log.Info("serving",
+		slog.String("listen", s.Address().String()),
+		slog.Any("admin", s.AdminAddress()),
+		slog.Int("tenants", len(s.tenants.Tenants())),
+		slog.String("policy_revision", s.policy.Revision()))
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+		s.drain(failed)
+		return nil
+	}
+}
+
+// drain ends in at most the configured drain and grace, even where a call or
+// a connection hangs.
+func (s *Service) drain(failed <-chan error) {
+	s.log.Info("draining", slog.Duration("drain", s.cfg.Shutdown.Drain), slog.Duration("grace", s.cfg.Shutdown.Grace))
+	s.ready.Store(false)
+	s.health.Shutdown() // NOT_SERVING for every name, and for good
+	select {
+	case <-time.After(s.cfg.Shutdown.Drain):
+	case <-failed: // nobody is served any more
+	}
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(s.cfg.Shutdown.Grace):
+		s.log.Warn("calls are still open after the grace: ending them")
+		s.grpc.Stop() // GracefulStop returns then
+		<-stopped
+	}
+	s.log.Info("stopped")
+}
+
+// Close releases what New opened. Run calls it.
+func (s *Service) Close() {
+	if s.grpc != nil {
+		s.grpc.Stop()
+	}
+	if s.admin != nil {
+		_ = s.admin.Close() // its listener closes below in any case
+	}
+	for _, l := range []net.Listener{s.grpcListener, s.adminListener} {
+		if l != nil {
+			_ = l.Close() // closed twice after Serve
+		}
+	}
+	if s.tenants != nil {
+		s.tenants.Close()
+	}
+	if s.fetcher != nil {
+		s.fetcher.Close()
+	}
+}
+
+func (s *Service) setHealth(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+}
+
+// openTenants builds the directory. The caller closes it.
+func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher) (*tenants.Directory, error) {
+	common, faults := tenants.NewRoutes(cfg.Routes)
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
+	}
+	required := tenants.SharedIssuers(cfg.Tenants)
+	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
+	closeAll := func() {
+		for _, t := range list {
+			t.Close()
+		}
+	}
+	for i := range cfg.Tenants {
+		t, err := cfg.Tenants[i].Build(cfg.Dir, tenants.Shared{
+			Fetcher: fetcher, Routes: common, RequireTenantID: required[cfg.Tenants[i].ID],
+		})
+		if err != nil {
+			closeAll()
+			return nil, fmt.Errorf("tenant %s: %w", cfg.Tenants[i].ID, err)
+		}
+		list = append(list, t)
+	}
+	if cfg.Single {
+		return tenants.NewSingle(list[0]), nil
+	}
+	directory, err := tenants.NewDirectory(tenants.Selection{
+		Header:    cfg.TenantSelection.Header,
+		Extension: cfg.TenantSelection.ContextExtension,
+		Default:   cfg.TenantSelection.Default,
+	}, list)
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	return directory, nil
+}
+
+// PolicyConfig is the policy's part of a configuration, with its paths made
+// absolute.
+func PolicyConfig(cfg *config.Config) policy.Config {
+	paths := make([]string, len(cfg.Policy.Paths))
+	for i, p := range cfg.Policy.Paths {
+		paths[i] = cfg.File(p)
+	}
+	return policy.Config{
+		Entrypoint: cfg.Policy.Entrypoint,
+		Paths:      paths,
+		Timeout:    cfg.Policy.Timeout,
+		AllowNet:   cfg.Policy.AllowNet,
+	}
+}
+
+func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
+	h := cfg.IdentityHeaders
+	return extauthz.IdentityHeaders{
+		UserID: h.UserID, TenantID: h.TenantID, WorkspaceID: h.WorkspaceID,
+		Roles: h.Roles, Scopes: h.Scopes, Claims: h.Claims,
+	}
+}
+
+// Validate builds everything that New would build, and opens nothing: no
+// listener and no key URL. It is what `ussoauthz validate` runs after the
+// configuration itself was read without a fault.
+func Validate(ctx context.Context, cfg *config.Config) error {
+	_, policyErr := policy.New(ctx, PolicyConfig(cfg))
+	if policyErr != nil {
+		policyErr = fmt.Errorf("policy: %w", policyErr)
+	}
+	_, tlsErr := TLSFiles{Cert: cfg.TLS.CertFile, Key: cfg.TLS.KeyFile, ClientCA: cfg.TLS.ClientCAFile}.load()
+	return errors.Join(policyErr, tlsErr)
+}

@@ -1,0 +1,94 @@
+package extauthz
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// Answer is what to do with a request. The zero value denies it.
+type Answer struct {
+	Allowed bool
+	Reason  answers.Reason
+
+	// Of a denial: what the client gets.
+	Status int
+	Body   []byte
+
+	// On an allow Headers overwrite the request's before the upstream; on a
+	// denial they go to the client, where a name may come more than once.
+	Headers         []policy.Header
+	RemoveHeaders   []string        // from the request, before the upstream; disjoint from Headers
+	ResponseHeaders []policy.Header // added to the upstream's response
+	SetQuery        []policy.Header
+	RemoveQuery     []string
+
+	// What the decision log and the dynamic metadata tell.
+	DecisionID     string
+	Tenant         string
+	Subject        string
+	WorkspaceID    string
+	Route          string
+	PolicyRevision string
+	Metadata       map[string]any // of the policy's own
+	Err            error          // why, for logs; never for the client
+}
+
+// deny turns the answer into the denial for a reason. What was prepared for
+// an allow is dropped.
+func (a *Answer) deny(reason answers.Reason, err error) *Answer {
+	a.Allowed, a.Reason, a.Err = false, reason, err
+	a.Headers, a.RemoveHeaders, a.ResponseHeaders, a.SetQuery, a.RemoveQuery = nil, nil, nil, nil, nil
+	return a
+}
+
+// finish fills in what the client of a denial gets: status, body and headers of
+// the reason, and what the policy wants instead.
+func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
+	row := a.Reason.Row()
+	a.Status = row.Status
+	if d.Status != 0 {
+		a.Status = d.Status
+	}
+	if d.Body != nil {
+		a.Body = []byte(*d.Body)
+	} else {
+		a.Body = a.Reason.Body(d.Detail)
+		a.answerHeader(d.Headers, "content-type", answers.ContentType)
+	}
+	if challenge := a.Reason.Challenge(a.Tenant, scopes); challenge != "" {
+		a.answerHeader(d.Headers, "www-authenticate", challenge)
+	}
+	if row.RetryAfter > 0 {
+		a.answerHeader(d.Headers, "retry-after", strconv.Itoa(row.RetryAfter))
+	}
+	// Envoy maps a status to a grpc-status by the table of HTTP to gRPC codes,
+	// where 400 is INTERNAL and 500 is UNKNOWN.
+	if grpc && a.Status == row.Status && (row.Status == http.StatusBadRequest || row.Status == http.StatusInternalServerError) {
+		a.answerHeader(d.Headers, "grpc-status", strconv.Itoa(row.GRPC))
+	}
+	a.Headers = append(a.Headers, d.Headers...)
+}
+
+// answerHeader adds a header of ours unless the policy has its own.
+func (a *Answer) answerHeader(own []policy.Header, name, value string) {
+	if !slices.ContainsFunc(own, func(h policy.Header) bool { return h.Name == name }) {
+		a.Headers = append(a.Headers, policy.Header{Name: name, Value: value})
+	}
+}
+
+// isGRPC tells whether the caller speaks gRPC, by the same rule as Envoy:
+// gRPC-Web is plain HTTP to it.
+func isGRPC(headers tenants.Headers) bool {
+	for _, h := range headers {
+		if strings.EqualFold(h.Name, "content-type") {
+			return h.Value == "application/grpc" || strings.HasPrefix(h.Value, "application/grpc+")
+		}
+	}
+	return false
+}

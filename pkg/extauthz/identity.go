@@ -1,0 +1,194 @@
+package extauthz
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// IdentityHeaders names the request headers that carry the verified identity
+// to the upstream; "" leaves one out. Names are lower-case.
+type IdentityHeaders struct {
+	UserID      string
+	TenantID    string
+	WorkspaceID string
+	Roles       string            // joined by ","
+	Scopes      string            // joined by " "
+	Claims      map[string]string // header to claim, for claims of scalar type
+}
+
+// Bounds on header values, below those of Envoy and of common servers.
+const (
+	maxElement = 4 << 10 // one id, role, scope or claim
+	maxJoined  = 8 << 10 // all roles, or all scopes
+)
+
+// errHeaderValue: a claim can't be a header's value.
+var errHeaderValue = errors.New("a claim can't be a header value")
+
+// identityHeaders are IdentityHeaders made ready for requests.
+type identityHeaders struct {
+	names  IdentityHeaders
+	claims []claimHeader // in the order of their names
+	all    []string
+	owned  map[string]bool
+}
+
+type claimHeader struct{ header, claim string }
+
+func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
+	h := &identityHeaders{names: names, owned: map[string]bool{}}
+	for _, name := range []string{names.UserID, names.TenantID, names.WorkspaceID, names.Roles, names.Scopes} {
+		h.own(name)
+	}
+	for _, header := range slices.Sorted(maps.Keys(names.Claims)) {
+		h.claims = append(h.claims, claimHeader{header, names.Claims[header]})
+		h.own(header)
+	}
+	return h
+}
+
+func (h *identityHeaders) own(name string) {
+	if name != "" {
+		h.all = append(h.all, name)
+		h.owned[dashed(name)] = true
+	}
+}
+
+// owns tells whether a lower-case name reaches the upstream as an identity
+// header: servers in the CGI tradition read x_user_id as x-user-id.
+func (h *identityHeaders) owns(name string) bool { return h.owned[dashed(name)] }
+
+func dashed(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// apply sets the identity's headers on the answer and removes the others, so
+// that no header of a client's is ever taken for ours. A nil identity removes
+// all of them.
+func (h *identityHeaders) apply(id *jwtverify.Identity, tenant string, a *Answer) error {
+	if id == nil {
+		a.RemoveHeaders = append(a.RemoveHeaders, h.all...)
+		return nil
+	}
+	roles, err := join("role", id.Roles, ",")
+	if err != nil {
+		return err
+	}
+	scopes, err := join("scope", id.Scopes, " ")
+	if err != nil {
+		return err
+	}
+	for _, plain := range []struct{ what, value string }{{"user id", id.UserID}, {"workspace id", id.WorkspaceID}} {
+		if !visible(plain.value) {
+			return fmt.Errorf("%w: the %s", errHeaderValue, plain.what)
+		}
+	}
+	a.setOrRemove(h.names.UserID, id.UserID)
+	a.setOrRemove(h.names.TenantID, tenant)
+	a.setOrRemove(h.names.WorkspaceID, id.WorkspaceID)
+	a.setOrRemove(h.names.Roles, roles)
+	a.setOrRemove(h.names.Scopes, scopes)
+	for _, c := range h.claims {
+		value, err := claimValue(id.Claims[c.claim])
+		if err != nil {
+			return fmt.Errorf("%w %q", err, c.claim)
+		}
+		a.setOrRemove(c.header, value)
+	}
+	return nil
+}
+
+func (a *Answer) setOrRemove(name, value string) {
+	switch {
+	case name == "":
+	case value == "": // an empty header would be sent, even where there was none
+		a.RemoveHeaders = append(a.RemoveHeaders, name)
+	default:
+		a.Headers = append(a.Headers, policy.Header{Name: name, Value: value})
+	}
+}
+
+// removeSpoofs removes what a client sent in the hope that somebody behind us
+// reads it as ours or as Envoy's: other spellings of identity headers, and the
+// headers by which ext_authz itself speaks.
+func (h *identityHeaders) removeSpoofs(headers tenants.Headers, a *Answer) {
+	for _, header := range headers {
+		spelling := strings.Contains(header.Name, "_") && h.owns(header.Name)
+		if spelling || header.Name == "x-envoy-auth-failure-mode-allowed" || header.Name == "x-envoy-auth-headers-to-remove" {
+			a.RemoveHeaders = append(a.RemoveHeaders, header.Name)
+		}
+	}
+}
+
+// visible tells whether a value is visible ASCII and not too long.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return len(s) <= maxElement
+}
+
+// join joins names that are visible ASCII and hold no separator: a role
+// "user,admin" must not become two.
+func join(what string, names []string, separator string) (string, error) {
+	size := 0
+	for _, name := range names {
+		size += len(name) + 1
+		if !visible(name) || strings.Contains(name, separator) || size > maxJoined {
+			return "", fmt.Errorf("%w: a %s", errHeaderValue, what)
+		}
+	}
+	return strings.Join(names, separator), nil
+}
+
+// claimValue writes a scalar claim as a header value: visible ASCII as it is,
+// all else percent-encoded. A claim that is no scalar has no value.
+func claimValue(claim any) (string, error) {
+	switch v := claim.(type) {
+	case bool:
+		if v {
+			return "true", nil
+		}
+		return "false", nil
+	case json.Number:
+		return v.String(), nil
+	case string:
+		return encodeClaim(v)
+	}
+	return "", nil
+}
+
+func encodeClaim(s string) (string, error) {
+	const digits = "0123456789ABCDEF"
+	plain := true
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c == 0x7f {
+			return "", errHeaderValue
+		}
+		plain = plain && c > ' ' && c < 0x7f && c != '%'
+	}
+	if !plain {
+		var b strings.Builder
+		for i := range len(s) {
+			if c := s[i]; c > ' ' && c < 0x7f && c != '%' {
+				b.WriteByte(c)
+			} else {
+				b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+			}
+		}
+		s = b.String()
+	}
+	if len(s) > maxElement {
+		return "", errHeaderValue
+	}
+	return s, nil
+}

@@ -1,0 +1,230 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// Message is one HTTP request as it came in. Nothing in it is trusted.
+type Message struct {
+	Method     string
+	Host       string
+	Target     string            // path and query, as sent
+	Headers    tenants.Headers   // as sent; names in any case
+	Extensions map[string]string // what the Envoy route pinned; from configuration, not from the client
+	Body       []byte            // what Envoy sent of it
+	Partial    bool              // Envoy cut the body
+
+	// Attributes returns the CheckRequest's attributes as protojson writes
+	// them, for policies that read input.attributes. It may be nil.
+	Attributes func() (any, error)
+}
+
+// request is a Message that has one reading only: whatever two servers could
+// understand in two ways was refused.
+type request struct {
+	method   string
+	host     string
+	segments []string // decoded
+	query    string   // as sent
+	headers  tenants.Headers
+}
+
+// Bounds on a request. Envoy's own defaults are 60 KiB and 100 headers; these
+// are for callers that are no Envoy.
+const (
+	maxMethod  = 32
+	maxPath    = 8 << 10
+	maxHeaders = 1000
+)
+
+// parseMessage returns the one reading of a message, or why there is none.
+func parseMessage(m *Message) (*request, error) {
+	if err := checkMethod(m.Method); err != nil {
+		return nil, err
+	}
+	host, err := tenants.ParseHost(m.Host)
+	if err != nil {
+		return nil, fmt.Errorf("host: %w", err)
+	}
+	path, query, _ := strings.Cut(m.Target, "?")
+	segments, err := splitPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	headers, err := canonicalHeaders(m)
+	if err != nil {
+		return nil, err
+	}
+	return &request{method: m.Method, host: host, segments: segments, query: query, headers: headers}, nil
+}
+
+// checkMethod accepts an upper-case token (RFC 9110 section 9.1). Over HTTP/2
+// Envoy lets "get" through, which many servers treat as GET and no route names.
+// CONNECT has no path to decide about.
+func checkMethod(method string) error {
+	if !httpguts.ValidHeaderFieldName(method) || len(method) > maxMethod || strings.ToUpper(method) != method {
+		return errors.New("the method is no upper-case token")
+	}
+	if method == "CONNECT" {
+		return errors.New("the method is CONNECT")
+	}
+	return nil
+}
+
+var (
+	errNoSlash  = errors.New("does not start with a slash")
+	errTooLong  = errors.New("is too long")
+	errEmpty    = errors.New("has an empty segment")
+	errDots     = errors.New("has a dot segment")
+	errEscape   = errors.New("has a malformed or double escape")
+	errByte     = errors.New("has a byte that no path has")
+	errHidden   = errors.New("hides a slash, a backslash or a control in an escape")
+	errEncoding = errors.New("does not decode to UTF-8")
+)
+
+// splitPath splits first and decodes each segment then, so that an encoded
+// slash never becomes a separator. It refuses every spelling that another
+// server could read as another path; "/" is one empty segment, and a trailing
+// slash an empty one at the end.
+func splitPath(path string) ([]string, error) {
+	if !strings.HasPrefix(path, "/") {
+		return nil, errNoSlash
+	}
+	if len(path) > maxPath {
+		return nil, errTooLong
+	}
+	segments := make([]string, 0, strings.Count(path, "/"))
+	for rest, more := path[1:], true; more; {
+		var raw string
+		raw, rest, more = strings.Cut(rest, "/")
+		if raw == "" && more {
+			return nil, errEmpty
+		}
+		segment, err := decodeSegment(raw)
+		if err != nil {
+			return nil, err
+		}
+		segments = append(segments, segment)
+	}
+	return segments, nil
+}
+
+func decodeSegment(raw string) (string, error) {
+	segment, err := unescape(raw)
+	if err != nil {
+		return "", err
+	}
+	// A server that strips path parameters sees ".." in "..;x".
+	if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+		return "", errDots
+	}
+	if segment == raw { // plain: no escapes, and ASCII since unescape refuses the rest
+		return segment, nil
+	}
+	if !utf8.ValidString(segment) {
+		return "", errEncoding
+	}
+	for i, r := range segment {
+		if r == '/' || r == '\\' || unicode.IsControl(r) {
+			return "", errHidden
+		}
+		if r == '%' && isEscape(segment[i:]) { // %252F: the next server may decode again
+			return "", errEscape
+		}
+	}
+	return segment, nil
+}
+
+// unescape decodes percent escapes once.
+func unescape(s string) (string, error) {
+	plain := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c <= ' ' || c >= 0x7f || c == '\\' || c == '#':
+			return "", errByte
+		case c == '%':
+			plain = false
+			if !isEscape(s[i:]) {
+				return "", errEscape
+			}
+		}
+	}
+	if plain {
+		return s, nil
+	}
+	decoded := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			decoded = append(decoded, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+			continue
+		}
+		decoded = append(decoded, s[i])
+	}
+	return string(decoded), nil
+}
+
+func isEscape(s string) bool { return len(s) >= 3 && isHex(s[1]) && isHex(s[2]) }
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	default:
+		return c - 'a' + 10
+	}
+}
+
+// canonicalHeaders lower-cases the names and drops the pseudo-headers, after
+// those that repeat the request line were compared with it: a header that says
+// another path than the one we decide about is an attack.
+func canonicalHeaders(m *Message) (tenants.Headers, error) {
+	if len(m.Headers) > maxHeaders {
+		return nil, errors.New("too many headers")
+	}
+	headers := make(tenants.Headers, 0, len(m.Headers))
+	for _, h := range m.Headers {
+		if strings.HasPrefix(h.Name, ":") {
+			if !agrees(m, h) {
+				return nil, fmt.Errorf("the pseudo-header %q contradicts the request", h.Name)
+			}
+			continue
+		}
+		if !httpguts.ValidHeaderFieldName(h.Name) {
+			return nil, errors.New("a header's name is no token")
+		}
+		name := strings.ToLower(h.Name)
+		// In a credential a control byte makes a bad token, which has an answer of its own.
+		if name != "authorization" && name != "cookie" && !httpguts.ValidHeaderFieldValue(h.Value) {
+			return nil, fmt.Errorf("the header %q has a control byte", name)
+		}
+		headers = append(headers, tenants.Header{Name: name, Value: h.Value})
+	}
+	return headers, nil
+}
+
+func agrees(m *Message, h tenants.Header) bool {
+	switch h.Name {
+	case ":path":
+		return h.Value == m.Target
+	case ":method":
+		return h.Value == m.Method
+	case ":authority":
+		return h.Value == m.Host
+	}
+	return true
+}

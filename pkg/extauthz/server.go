@@ -1,0 +1,124 @@
+// Package extauthz answers Envoy's external authorization checks: Authorizer
+// is the whole decision, free of protobuf, and Server is the gRPC service
+// around it. It is the only home of Envoy's types.
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// Server implements envoy.service.auth.v3.Authorization. It is safe for
+// concurrent use. The zero value is not usable: call NewServer.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+
+	current     atomic.Pointer[Authorizer]
+	inFlight    atomic.Int64
+	maxInFlight int64
+	log         *slog.Logger
+}
+
+// ServerConfig bounds a Server.
+type ServerConfig struct {
+	MaxInFlight int          // checks at once; beyond, the answer is Overloaded; 0: no bound
+	Log         *slog.Logger // denials at info, faults at error; nil: none
+}
+
+// NewServer returns a server that denies everything until Use was called.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{maxInFlight: int64(cfg.MaxInFlight), log: cfg.Log}
+}
+
+// Use makes a the authorizer of all checks that begin from now on. A check
+// under way keeps the one it began with.
+func (s *Server) Use(a *Authorizer) { s.current.Store(a) }
+
+// Register adds the service to a gRPC server that was made with
+// ServerOptions.
+func (s *Server) Register(r grpc.ServiceRegistrar) { r.RegisterService(&serviceDesc, s) }
+
+// Check decides about one request. It always returns a response and never an
+// error, since Envoy's failure_mode_allow turns an error into an allow.
+func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+	return s.respond(ctx, check, nil), nil
+}
+
+// respond answers a check, or one whose bytes could not be read.
+func (s *Server) respond(ctx context.Context, check *authv3.CheckRequest, unreadable error) (response *authv3.CheckResponse) {
+	start := time.Now()
+	defer func() {
+		if r := recover(); r != nil {
+			answer := refuse(answers.Internal, fmt.Errorf("panic: %v", r))
+			s.logAnswer(ctx, answer, start)
+			response = checkResponse(answer)
+		}
+	}()
+	answer := s.answer(ctx, check, unreadable)
+	s.logAnswer(ctx, answer, start)
+	return checkResponse(answer)
+}
+
+func (s *Server) answer(ctx context.Context, check *authv3.CheckRequest, unreadable error) *Answer {
+	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
+		s.inFlight.Add(-1)
+		return refuse(answers.Overloaded, nil)
+	}
+	defer s.inFlight.Add(-1)
+	if unreadable != nil {
+		return refuse(answers.InvalidRequest, unreadable)
+	}
+	authorizer := s.current.Load()
+	if authorizer == nil {
+		return refuse(answers.Internal, errNotLoaded)
+	}
+	message, err := messageOf(check)
+	if err != nil {
+		return refuse(answers.InvalidRequest, err)
+	}
+	return authorizer.Authorize(ctx, message)
+}
+
+// refuse is the answer to a check that never reached an Authorizer.
+func refuse(reason answers.Reason, err error) *Answer {
+	a := (&Answer{DecisionID: newDecisionID()}).deny(reason, err)
+	a.finish(policy.Decision{}, nil, false)
+	return a
+}
+
+func (s *Server) logAnswer(ctx context.Context, a *Answer, start time.Time) {
+	level := slog.LevelInfo
+	switch {
+	case a.Allowed:
+		level = slog.LevelDebug
+	case a.Reason == answers.Internal || a.Reason == answers.PolicyError:
+		level = slog.LevelError
+	}
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("decision_id", a.DecisionID),
+		slog.String("reason", string(a.Reason)),
+		slog.String("tenant", a.Tenant),
+		slog.String("sub", a.Subject),
+		slog.String("route", a.Route),
+		slog.Duration("took", time.Since(start)),
+	}
+	if a.Err != nil {
+		attrs = append(attrs, slog.String("error", a.Err.Error()))
+	}
+	s.log.LogAttrs(ctx, level, "decision", attrs...)
+}
