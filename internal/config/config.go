@@ -1,0 +1,134 @@
+// Package config reads the configuration: a YAML file, or three variables of
+// the environment for the mode of one tenant. Unknown keys are faults, and all
+// faults of a file are reported together, each with its line, its field and
+// what to write instead. Key material never shows in a fault.
+//
+// Three rules go beyond YAML. Scalars may hold ${env:NAME} and
+// ${env:NAME:-default} ($$ is a dollar sign); they are filled in after the file
+// is parsed, so a variable can't add keys. What stands under "defaults:" is
+// inherited by every tenant that does not write the key itself: whole keys, so
+// a tenant's "header:" replaces the inherited one and is not mixed with it; and
+// a tenant that names a source of keys of its own inherits neither a source nor
+// the type of a key. A key without a value (null) is a fault.
+package config
+
+import (
+	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// Config is a whole configuration, checked. Nothing in it may be changed: what
+// tenants inherit is shared between them.
+type Config struct {
+	Listen          string           `yaml:"listen"` // gRPC: host:port, or unix:///path
+	TLS             TLS              `yaml:"tls"`
+	RequireTLS      bool             `yaml:"require_tls"`
+	Admin           Admin            `yaml:"admin"`
+	Log             Log              `yaml:"log"`
+	Limits          Limits           `yaml:"limits"`
+	Caches          Caches           `yaml:"caches"`
+	TenantSelection TenantSelection  `yaml:"tenant_selection"`
+	IdentityHeaders IdentityHeaders  `yaml:"identity_headers"`
+	ForwardToken    bool             `yaml:"forward_token"` // false: the upstream never sees the credential
+	Policy          Policy           `yaml:"policy"`
+	DecisionLog     map[string]any   `yaml:"decision_log"`
+	JWKSDir         string           `yaml:"jwks_dir"`
+	Shutdown        Shutdown         `yaml:"shutdown"`
+	Revocation      map[string]any   `yaml:"revocation"`
+	Tenants         []tenants.Config `yaml:"-"`      // sorted by id
+	Routes          []tenants.Route  `yaml:"routes"` // of the tenants without their own
+
+	Single   bool    `yaml:"-"` // one tenant for every request, from the environment
+	Path     string  `yaml:"-"` // the file, as it was named; "" without one
+	Dir      string  `yaml:"-"` // its folder, where relative names begin
+	Warnings []Fault `yaml:"-"` // what is allowed but probably not meant, sorted
+}
+
+// TLS is the gRPC listener's certificate. File names are joined with Config.Dir.
+type TLS struct {
+	CertFile     string   `yaml:"cert_file"`
+	KeyFile      string   `yaml:"key_file"`
+	ClientCAFile string   `yaml:"client_ca_file"` // set: clients need a certificate of it
+	Peers        []string `yaml:"peers"`          // and one of these names: spiffe://… or DNS names; empty: any
+}
+
+// Enabled reports whether the listener speaks TLS.
+func (t TLS) Enabled() bool { return t.CertFile != "" }
+
+// Admin is the HTTP listener for probes and metrics.
+type Admin struct {
+	Listen string `yaml:"listen"` // "" switches it off
+	Pprof  bool   `yaml:"pprof"`
+}
+
+// Log is the service's own log on stderr.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // json or text
+}
+
+// Limits bounds what the service takes at a time; beyond it sheds.
+type Limits struct {
+	MaxInFlight     int  `yaml:"max_in_flight"`
+	MaxRequestBytes Size `yaml:"max_request_bytes"`
+}
+
+// Caches bounds the caches' memory; 0 switches one off.
+type Caches struct {
+	Tokens    Size `yaml:"tokens"`
+	Decisions Size `yaml:"decisions"`
+}
+
+// TenantSelection says what names a request's tenant, beside its host.
+type TenantSelection struct {
+	Header           string `yaml:"header"`            // "" switches it off
+	ContextExtension string `yaml:"context_extension"` // "" switches it off
+	Default          string `yaml:"default"`           // the tenant of requests that name none
+}
+
+// IdentityHeaders are the names, in lower case, of the headers that carry the
+// verified identity to the upstream; "" switches one off.
+type IdentityHeaders struct {
+	UserID      string            `yaml:"user_id"`
+	TenantID    string            `yaml:"tenant_id"`
+	WorkspaceID string            `yaml:"workspace_id"`
+	Roles       string            `yaml:"roles"`
+	Scopes      string            `yaml:"scopes"`
+	Claims      map[string]string `yaml:"claims"` // header to claim
+}
+
+// Policy says which Rego decides.
+type Policy struct {
+	Entrypoint      string         `yaml:"entrypoint"`
+	Paths           []string       `yaml:"paths"`     // joined with Config.Dir; empty: the embedded policy
+	Timeout         time.Duration  `yaml:"timeout"`   // of one evaluation
+	AllowNet        []string       `yaml:"allow_net"` // hosts that http.send may ask; empty: none
+	Bundles         map[string]any `yaml:"bundles"`
+	ProtoDescriptor string         `yaml:"proto_descriptor"`
+}
+
+// Shutdown is how long each step of an orderly end may take.
+type Shutdown struct {
+	Drain time.Duration `yaml:"drain"` // reports not ready, still serves
+	Grace time.Duration `yaml:"grace"` // finishes what is in flight
+}
+
+// Default returns the configuration of a file that says nothing.
+func Default() Config {
+	return Config{
+		Listen:          "127.0.0.1:9191",
+		Admin:           Admin{Listen: "127.0.0.1:9192"},
+		Log:             Log{Level: "info", Format: "json"},
+		Limits:          Limits{MaxInFlight: 4096, MaxRequestBytes: MiB},
+		Caches:          Caches{Tokens: 64 * MiB, Decisions: 64 * MiB},
+		TenantSelection: TenantSelection{Header: "X-Tenant-ID", ContextExtension: "tenant"},
+		IdentityHeaders: IdentityHeaders{
+			UserID: "x-user-id", TenantID: "x-tenant-id", WorkspaceID: "x-workspace-id",
+			Roles: "x-roles", Scopes: "x-scopes",
+		},
+		ForwardToken: true,
+		Policy:       Policy{Entrypoint: "usso/authz/decision", Timeout: 100 * time.Millisecond},
+		Shutdown:     Shutdown{Drain: 5 * time.Second, Grace: 15 * time.Second},
+	}
+}

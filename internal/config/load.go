@@ -1,0 +1,92 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// document is the file: the configuration, and what becomes Config.Tenants.
+type document struct {
+	Config
+	Defaults *yaml.Node `yaml:"defaults"`
+	Tenants  *yaml.Node `yaml:"tenants"`
+}
+
+// Load reads the file at path. Its error is Faults: all of them.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, Faults{{File: path, Problem: err.Error()}}
+	}
+	return Parse(path, data, os.LookupEnv)
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	defer f.Close()
+	// One byte more than Parse takes: it refuses what is larger.
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, plainError(err)
+	}
+	return data, nil
+}
+
+// plainError drops the file's name from a file error: a fault names it already.
+func plainError(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("can't be read: %w", p.Err)
+	}
+	return fmt.Errorf("can't be read: %w", err)
+}
+
+// Parse is Load for a file's content at hand: path is its name in faults, and
+// relative file names in it begin in path's folder. Its error is Faults.
+func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
+	root, fault := parseYAML(data)
+	if fault != nil {
+		fault.File = path
+		return nil, Faults{*fault}
+	}
+	d := newDecoder(path, lookup)
+	doc := document{Config: Default()}
+	d.value(root, reflect.ValueOf(&doc).Elem(), nil)
+	c := &doc.Config
+	c.Path, c.Dir = path, filepath.Dir(path)
+
+	list := d.blocks(doc.Defaults, doc.Tenants)
+	c.Tenants = make([]tenants.Config, len(list))
+	for i := range list {
+		c.Tenants[i] = list[i].Config
+	}
+	k := &checker{c: c, blocks: list, d: d, place: func(field string) (int, string) { return lineOf(root, field), field }}
+	k.all()
+	if d.stopped {
+		d.faults = append(d.faults, Fault{File: path, Line: lastLine(d.faults), Problem: fmt.Sprintf("has more than %d faults; the rest is not shown", maxFaults)})
+	}
+	if err := d.faults.asError(); err != nil {
+		return nil, err
+	}
+	Faults(c.Warnings).sort()
+	return c, nil
+}
+
+func lastLine(list Faults) (line int) {
+	for i := range list {
+		line = max(line, list[i].Line)
+	}
+	return line
+}

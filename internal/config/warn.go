@@ -1,0 +1,53 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// tenantWarnings reports what a tenant may do, but rarely means.
+func (k *checker) tenantWarnings(b *block) {
+	for _, check := range []struct {
+		field string
+		on    bool
+		means string
+	}{
+		{"verify_exp", b.VerifyExp, "tokens never expire"},
+		{"verify_nbf", b.VerifyNbf, "tokens are good before their time"},
+		{"verify_aud", b.VerifyAud, "tokens for other applications of the issuer are good"},
+		{"verify_iss", b.VerifyIss, "tokens of any issuer that uses these keys are good"},
+	} {
+		if !check.on {
+			k.tenantWarn(b, check.field, "is off: "+check.means)
+		}
+	}
+	if b.Type == "HS256" {
+		k.tenantWarn(b, "type", "is HS256: whoever can verify a token can mint one; an asymmetric key is safer")
+	}
+	if b.AllowHTTP {
+		k.plainKeys(b, "jwks_url", b.JWKSURL)
+		k.plainKeys(b, "discovery_url", b.DiscoveryURL)
+	}
+	s := k.c.TenantSelection
+	if len(b.Hosts) == 0 && s.Header == "" && s.Default != b.ID && !k.c.Single {
+		if s.ContextExtension == "" {
+			k.tenantWarn(b, "hosts", "are missing, and tenant_selection names neither header nor extension: no request can select this tenant")
+		} else {
+			k.tenantWarn(b, "hosts", "are missing and tenant_selection.header is off: only the extension of a route selects this tenant")
+		}
+	}
+}
+
+func (k *checker) plainKeys(b *block, field, address string) {
+	u, err := url.Parse(address)
+	if err != nil || !strings.EqualFold(u.Scheme, "http") || isLoopback(u.Hostname()) {
+		return
+	}
+	k.tenantWarn(b, field, "fetches keys without TLS: whoever sits on the way can put in keys of their own")
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+}
