@@ -1,0 +1,200 @@
+package tenants
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// pattern is a parsed pattern of the routes table.
+type pattern struct {
+	method   string // "": every method
+	segments []segment
+}
+
+type segment struct {
+	kind segmentKind
+	text string // the decoded literal, or the wildcard's name
+}
+
+type segmentKind int
+
+const (
+	literalSegment segmentKind = iota
+	wildSegment                // {name}
+	restSegment                // {name...}, or a trailing slash where text is ""
+	slashSegment               // {$}
+)
+
+// patternChecker collects the patterns that are good so far.
+type patternChecker struct {
+	mux      *http.ServeMux
+	accepted []acceptedPattern
+}
+
+type acceptedPattern struct {
+	index int
+	text  string
+}
+
+// add parses the pattern of the route with the given index. A problem that is
+// not "" says what is wrong with it, and what to do.
+func (c *patternChecker) add(index int, text string) (p pattern, problem string) {
+	method, path, problem := splitPattern(text)
+	if problem == "" {
+		problem = checkPath(path)
+	}
+	if problem != "" {
+		return pattern{}, problem
+	}
+	if refusal := register(c.mux, text); refusal != "" {
+		return pattern{}, c.explain(text, refusal)
+	}
+	c.accepted = append(c.accepted, acceptedPattern{index, text})
+	return pattern{method: method, segments: parseSegments(path)}, ""
+}
+
+// register returns why mux does not take the pattern, "" where it does.
+func register(mux *http.ServeMux, text string) (refusal string) {
+	defer func() {
+		// ServeMux tells faults and conflicts by panicking only.
+		if v := recover(); v != nil {
+			refusal = fmt.Sprint(v)
+		}
+	}()
+	mux.Handle(text, http.NotFoundHandler())
+	return ""
+}
+
+// explain words what ServeMux refused. Its own text for a conflict names lines
+// of our source, so the other pattern is looked for here.
+func (c *patternChecker) explain(text, refusal string) string {
+	if register(http.NewServeMux(), text) != "" {
+		refusal = strings.TrimPrefix(refusal, fmt.Sprintf("parsing %q: ", text))
+		return fmt.Sprintf("%q is no pattern: %s", text, refusal)
+	}
+	for _, other := range c.accepted {
+		mux := http.NewServeMux()
+		mux.Handle(other.text, http.NotFoundHandler())
+		said := register(mux, text)
+		if said == "" {
+			continue
+		}
+		detail := ""
+		if _, after, found := strings.Cut(said, "\n"); found {
+			detail = " (" + strings.Join(strings.Fields(after), " ") + ")"
+		}
+		return fmt.Sprintf("%q conflicts with %q of routes[%d]: some requests match both, and neither is more specific%s; remove one or narrow it",
+			text, other.text, other.index, detail)
+	}
+	return fmt.Sprintf("%q conflicts with another route: %s", text, refusal)
+}
+
+// splitPattern cuts the method from the path.
+func splitPattern(text string) (method, path, problem string) {
+	path = text
+	if i := strings.IndexAny(text, " \t"); i >= 0 {
+		method, path = text[:i], strings.TrimLeft(text[i+1:], " \t")
+		if method == "" {
+			return "", "", `starts with a blank; write "GET /path" or "/path"`
+		}
+	}
+	switch {
+	case text == "":
+		return "", "", `is missing; write a pattern, for example "GET /posts/{id}"; "/" is every method and path`
+	case method != "" && !isHTTPToken(method):
+		return "", "", fmt.Sprintf("%q is no method", method)
+	case method != strings.ToUpper(method):
+		return "", "", fmt.Sprintf("methods are upper-case: write %q", strings.ToUpper(method))
+	case method == http.MethodConnect:
+		return "", "", "CONNECT requests are always refused: no route can allow them"
+	case path == "":
+		return "", "", fmt.Sprintf(`%q has no path; write "%s /"`, text, method)
+	case strings.Contains(path, "://"):
+		return "", "", `a URL is no pattern: write the path alone`
+	case path[0] != '/' && strings.Contains(path, "/"):
+		return "", "", fmt.Sprintf("the path must start with '/': a host part can't be in a pattern, hosts select the tenant; write %q", path[strings.IndexByte(path, '/'):])
+	case path[0] != '/':
+		return "", "", fmt.Sprintf("the path must start with '/': write %q", "/"+path)
+	}
+	return method, path, ""
+}
+
+// checkPath refuses paths that no canonical request path can match: such a
+// route would stand there and never guard anything.
+func checkPath(path string) string {
+	if strings.ContainsAny(path, "?#") {
+		return "a pattern is a path: '?' and '#' can't be in it, a query is matched by nothing"
+	}
+	if strings.ContainsAny(path, " \t\r\n") {
+		return "a blank can't be in a path: write %20"
+	}
+	parts := strings.Split(path[1:], "/")
+	for i, part := range parts {
+		if part == "" && i < len(parts)-1 {
+			return "an empty segment ('//') can't match: such paths are refused"
+		}
+		if strings.Contains(part, "{") {
+			continue // a wildcard: ServeMux judges it
+		}
+		if problem := checkLiteral(part); problem != "" {
+			return fmt.Sprintf("segment %q can't match: %s", part, problem)
+		}
+	}
+	return ""
+}
+
+func checkLiteral(part string) string {
+	text, err := url.PathUnescape(part)
+	if err != nil {
+		return "its percent-encoding is broken"
+	}
+	before, _, _ := strings.Cut(text, ";")
+	again, err := url.PathUnescape(text)
+	switch {
+	case before == "." || before == "..":
+		return "paths with dot segments are refused"
+	case strings.ContainsAny(text, `/\`):
+		return "paths with an encoded slash or a backslash are refused"
+	case err == nil && again != text:
+		return "paths that are encoded twice are refused"
+	case !utf8.ValidString(text):
+		return "it is not UTF-8"
+	}
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] == 0x7f {
+			return "paths with control bytes are refused"
+		}
+	}
+	return ""
+}
+
+// parseSegments parses a path that ServeMux has accepted.
+func parseSegments(path string) []segment {
+	parts := strings.Split(path[1:], "/")
+	segments := make([]segment, len(parts))
+	for i, part := range parts {
+		name, wild := strings.CutPrefix(part, "{")
+		name = strings.TrimSuffix(name, "}")
+		rest, multi := strings.CutSuffix(name, "...")
+		switch {
+		case part == "": // the trailing slash
+			segments[i] = segment{kind: restSegment}
+		case part == "{$}":
+			segments[i] = segment{kind: slashSegment}
+		case wild && multi:
+			segments[i] = segment{restSegment, rest}
+		case wild:
+			segments[i] = segment{wildSegment, name}
+		default:
+			text, err := url.PathUnescape(part)
+			if err != nil { // refused by checkLiteral already
+				text = part
+			}
+			segments[i] = segment{literalSegment, text}
+		}
+	}
+	return segments
+}

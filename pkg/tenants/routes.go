@@ -1,0 +1,166 @@
+package tenants
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Routes finds the route of a request. It is immutable and safe for concurrent
+// use; the cost of a Match depends on the path, not on the number of routes.
+type Routes struct {
+	list    []Route
+	any     node             // patterns without a method
+	methods map[string]*node // by method
+}
+
+// Match is a route that was found, with what its wildcards stand for.
+type Match struct {
+	Route  *Route
+	Index  int // in the list that made the Routes
+	Params []Param
+}
+
+// Param is the value of one wildcard, decoded.
+type Param struct{ Name, Value string }
+
+// NewRoutes returns the table of the routes in list. Where there are faults it
+// returns all of them and no table; their fields start with the route's index:
+// "[2].match".
+//
+// The pattern language is that of http.ServeMux, and it is ServeMux itself
+// that judges every pattern and every conflict. A host part is refused, and so
+// is a pattern that no canonical path can match.
+func NewRoutes(list []Route) (*Routes, []Fault) {
+	r := &Routes{list: slices.Clone(list), methods: map[string]*node{}}
+	checker := patternChecker{mux: http.NewServeMux()}
+	var faults []Fault
+	for i := range r.list {
+		route := &r.list[i]
+		add := func(field, problem string) {
+			faults = append(faults, Fault{fmt.Sprintf("[%d].%s", i, field), problem})
+		}
+		p, problem := checker.add(i, route.Match)
+		if problem != "" {
+			add("match", problem)
+		} else {
+			r.insert(i, p)
+		}
+		checkNeeds(route, p, add)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return r, nil
+}
+
+// Len returns how many routes there are.
+func (r *Routes) Len() int { return len(r.list) }
+
+// Route returns the route with index i.
+func (r *Routes) Route(i int) *Route { return &r.list[i] }
+
+// Place is where a request names its workspace.
+type Place int
+
+// The places. NoPlace: the route asks for no workspace.
+const (
+	NoPlace Place = iota
+	PathPlace
+	HeaderPlace
+	QueryPlace
+)
+
+// WorkspaceAt splits Workspace into a place and the name to look up there: of
+// a path parameter, of a header (lower-case), of a query parameter.
+func (r *Route) WorkspaceAt() (Place, string) {
+	if name, ok := strings.CutPrefix(r.Workspace, "header:"); ok {
+		return HeaderPlace, strings.ToLower(name)
+	}
+	if name, ok := strings.CutPrefix(r.Workspace, "query:"); ok {
+		return QueryPlace, name
+	}
+	if len(r.Workspace) > 2 && r.Workspace[0] == '{' && r.Workspace[len(r.Workspace)-1] == '}' {
+		return PathPlace, r.Workspace[1 : len(r.Workspace)-1]
+	}
+	return NoPlace, ""
+}
+
+// checkNeeds checks everything of a route but its pattern; p is the zero value
+// where the pattern has a fault of its own.
+func checkNeeds(route *Route, p pattern, add func(field, problem string)) {
+	names := func(field string, list []string, forbidden, why string) {
+		for i, name := range list {
+			if problem := checkNeed(name, forbidden, why); problem != "" {
+				add(fmt.Sprintf("%s[%d]", field, i), problem)
+			}
+		}
+	}
+	const scopeRule = "a blank separates scopes: write one scope an entry"
+	const roleRule = "a comma separates roles: write one role an entry"
+	names("scopes", route.Scopes, " ", scopeRule)
+	names("any_scope", route.AnyScope, " ", scopeRule)
+	names("roles", route.Roles, ",", roleRule)
+	names("all_roles", route.AllRoles, ",", roleRule)
+	if route.Access != "" && !isVisible(route.Access) {
+		add("access", `is not visible ASCII without blanks: write "action:path", for example "update:media/files"`)
+	}
+	if problem := checkWorkspace(route, p); problem != "" {
+		add("workspace", problem)
+	}
+	if route.Public && (len(route.Scopes)+len(route.AnyScope)+len(route.Roles)+len(route.AllRoles) > 0 ||
+		route.Access != "" || route.Workspace != "") {
+		add("public", "a public route needs no token, so it can't need anything of one: remove public or the requirements")
+	}
+}
+
+func checkNeed(name, forbidden, why string) string {
+	switch {
+	case name == "":
+		return "is empty: no token can hold it; write a name or remove the entry"
+	case strings.Contains(name, forbidden):
+		return why
+	case !isVisible(name):
+		return "is not visible ASCII: no identity header could carry it, so no token with it is accepted"
+	}
+	return ""
+}
+
+func checkWorkspace(route *Route, p pattern) string {
+	if route.Workspace == "" {
+		return ""
+	}
+	place, name := route.WorkspaceAt()
+	switch place {
+	case HeaderPlace:
+		if !isHTTPToken(name) {
+			return fmt.Sprintf("%q is no header name", name)
+		}
+	case QueryPlace:
+		if name == "" {
+			return `names no query parameter: write "query:workspace"`
+		}
+	case PathPlace:
+		return checkWorkspaceParam(name, p)
+	default:
+		return `is none of "{param}", "header:Name" and "query:name"`
+	}
+	return ""
+}
+
+func checkWorkspaceParam(name string, p pattern) string {
+	if p.segments == nil {
+		return "" // the pattern's own fault is said already
+	}
+	for _, s := range p.segments {
+		if s.text != name || s.kind != wildSegment && s.kind != restSegment {
+			continue
+		}
+		if s.kind == restSegment {
+			return fmt.Sprintf("{%s...} is the rest of the path, which is no workspace: use a {%s} of one segment", name, name)
+		}
+		return ""
+	}
+	return fmt.Sprintf("match has no {%s}", name)
+}
