@@ -1,0 +1,62 @@
+package jwtverify
+
+import "time"
+
+// snapshot is the state of a remote key set that readers see. It is immutable.
+type snapshot struct {
+	byID map[string]*Key
+	only *Key // the key of a set of one, which a token without kid means
+
+	fetched  time.Time // when the last good fetch of it was begun, with a monotonic reading
+	maxStale time.Duration
+
+	url, etag string        // what it was fetched from, for If-None-Match
+	interval  time.Duration // how long it was said to be fresh
+}
+
+// newSnapshot indexes keys. A key that is unchanged stays the same object, so
+// that what remembers it (a cache of verified tokens) need not look closer.
+func newSnapshot(keys []*Key, old *snapshot) *snapshot {
+	s := &snapshot{byID: make(map[string]*Key, len(keys))}
+	for i, k := range keys {
+		if old != nil {
+			if prev := old.find(k.ID()); prev.Equal(k) {
+				k = prev
+			}
+		}
+		if k.ID() != "" {
+			s.byID[k.ID()] = k
+		}
+		if i == 0 && len(keys) == 1 {
+			s.only = k
+		}
+	}
+	return s
+}
+
+// find returns the key that kid means, or nil.
+func (s *snapshot) find(kid string) *Key {
+	if kid == "" {
+		return s.only
+	}
+	return s.byID[kid]
+}
+
+// size counts the keys that a token can mean.
+func (s *snapshot) size() int {
+	if s.only != nil {
+		return 1
+	}
+	return len(s.byID)
+}
+
+// stale reports whether nobody vouched for the keys for too long: one of them
+// may have been revoked meanwhile.
+func (s *snapshot) stale() bool { return time.Since(s.fetched) > s.maxStale }
+
+// confirmed is the same set after its server said that it has not changed.
+func (s *snapshot) confirmed(at time.Time, interval time.Duration) *snapshot {
+	c := *s
+	c.fetched, c.interval = at, interval
+	return &c
+}

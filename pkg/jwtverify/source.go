@@ -1,0 +1,308 @@
+package jwtverify
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxWait         = 500 * time.Millisecond
+	maxWaiters      = 256 // of one source; each is a request held back
+	unknownKidPause = 30 * time.Second
+	maxETagBytes    = 1 << 10
+	maxProblemsTold = 5
+)
+
+// logLine keeps a log line until the lock is released.
+type logLine func(slog.Level, string, ...slog.Attr)
+
+type fetchState int
+
+const (
+	idle fetchState = iota
+	queued
+	running
+)
+
+// source is one place that keys come from. It has no goroutine of its own:
+// between two fetches there is only a timer.
+type source struct {
+	fetcher *Fetcher
+	id      string // RemoteConfig.identity
+	cfg     RemoteConfig
+	url     *url.URL
+	host    string
+
+	snapshot atomic.Pointer[snapshot] // nil: no good fetch yet; written under Fetcher.mu
+
+	// quiet is the time since Fetcher.start until which an unknown kid is
+	// answered without the lock, which a flood of them would keep busy.
+	quiet atomic.Int64
+
+	// What follows is guarded by Fetcher.mu.
+	sets   int // open RemoteKeySets
+	closed bool
+
+	state  fetchState
+	lane   int
+	place  *list.Element      // in the queue
+	cancel context.CancelFunc // of the running fetch
+
+	timer      *time.Timer
+	generation int // of timer: one that fired too late to be stopped is ignored
+	due        time.Time // when it fires; zero: not armed
+
+	done    chan struct{} // closed when the fetch ends; nil: nobody waits
+	waiters int
+
+	fetches    int64
+	failures   int // in a row
+	lastErr    error
+	unknownAt  time.Time // when an unknown kid last caused a fetch
+	emptySince time.Time // when a set without keys was first seen in place of a good one
+	problems   string    // those that were told last
+}
+
+// find is RemoteKeySet.Find for a key that is not at hand.
+func (s *source) find(ctx context.Context, kid string) (*Key, error) {
+	limit := time.Now().Add(waitFor(ctx))
+	for {
+		k, final, err := s.look(kid)
+		if k != nil || final {
+			return k, err
+		}
+		done, fresh := s.join(kid)
+		ended := done != nil && s.wait(ctx, done, limit)
+		if !ended || fresh {
+			// A fetch that began after this request has the last word.
+			k, _, err = s.look(kid)
+			return k, err
+		}
+	}
+}
+
+// look reads the snapshot. final says that no fetch is worth waiting for.
+func (s *source) look(kid string) (k *Key, final bool, err error) {
+	snap := s.snapshot.Load()
+	switch {
+	case snap == nil:
+		return nil, false, s.unavailable("no key set yet")
+	case snap.stale():
+		return nil, true, s.unavailable("the key set is older than max_stale")
+	}
+	if k := snap.find(kid); k != nil {
+		return k, true, nil
+	}
+	if kid == "" {
+		return nil, true, fmt.Errorf("%w: the token has no kid and the set %d keys", ErrUnknownKey, snap.size())
+	}
+	q := time.Duration(s.quiet.Load())
+	return nil, time.Since(s.fetcher.start) < q, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+}
+
+func (s *source) unavailable(why string) error {
+	s.fetcher.mu.Lock()
+	last := s.lastErr
+	s.fetcher.mu.Unlock()
+	if last == nil {
+		return fmt.Errorf("%w: %s", ErrKeysUnavailable, why)
+	}
+	return fmt.Errorf("%w: %s: %v", ErrKeysUnavailable, why, last)
+}
+
+// join makes the caller wait for the fetch that is due, and begins one where
+// an unknown kid may do so. done is nil where there is nothing to wait for.
+// fresh says that the fetch begins after the call. Whoever gets a channel must
+// call wait.
+func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
+	f := s.fetcher
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.closed || s.waiters >= maxWaiters {
+		return nil, false
+	}
+	fresh = s.state != running
+	switch s.state {
+	case idle:
+		if !s.mayAsk(kid) {
+			return nil, false
+		}
+		s.unknownAt = time.Now()
+		f.enqueue(s, urgent)
+	case queued:
+		f.queue.hurry(s)
+	}
+	if s.done == nil {
+		s.done = make(chan struct{})
+	}
+	s.waiters++
+	return s.done, fresh
+}
+
+// mayAsk decides whether an unknown kid begins a fetch now. An ordinary fetch
+// just before does not count: a rotation right after it is seen at once.
+func (s *source) mayAsk(kid string) bool {
+	snap := s.snapshot.Load()
+	if snap == nil || kid == "" || snap.find(kid) != nil { // backing off; nothing to ask; it just came
+		return false
+	}
+	return s.unknownAt.IsZero() || time.Since(s.unknownAt) >= unknownKidPause
+}
+
+// wait reports whether the fetch ended in time.
+func (s *source) wait(ctx context.Context, done <-chan struct{}, limit time.Time) bool {
+	defer func() {
+		s.fetcher.mu.Lock()
+		s.waiters--
+		s.fetcher.mu.Unlock()
+	}()
+	timer := time.NewTimer(time.Until(limit))
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// waitFor is how long a request may be held back: it needs the other half of
+// its time for its answer.
+func waitFor(ctx context.Context) time.Duration {
+	d := maxWait
+	if deadline, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(deadline)/2)
+	}
+	return d
+}
+
+// wake lets all who wait look again. Fetcher.mu is held.
+func (s *source) wake() {
+	if s.done != nil {
+		close(s.done)
+		s.done = nil
+	}
+}
+
+// take turns the result of a fetch into the next snapshot and the time until
+// the next fetch. Fetcher.mu is held.
+func (s *source) take(r *result, note logLine) time.Duration {
+	if r.err != nil {
+		return s.fail(r.err, note)
+	}
+	old := s.snapshot.Load()
+	snap := s.next(r, old)
+	s.tellProblems(r, note)
+	var fault error
+	switch hadKeys := old != nil && old.size() > 0; {
+	case snap.size() > 0:
+	case old == nil:
+		return s.fail(errNoKeys, note)
+	case hadKeys && !s.emptyAgain(r.begun):
+		s.settle(errEmptyOnce, note)
+		return s.pause(snap.interval)
+	case hadKeys:
+		note(slog.LevelError, "a key set without a usable key is in force", slog.Int("keys_before", old.size()))
+		fallthrough
+	default:
+		fault = errNoKeys
+	}
+	s.emptySince, s.failures = time.Time{}, 0
+	s.snapshot.Store(snap)
+	s.settle(fault, note)
+	return s.pause(snap.interval)
+}
+
+// next is the snapshot that a good answer makes.
+func (s *source) next(r *result, old *snapshot) *snapshot {
+	fresh := s.cfg.TTL
+	if r.said {
+		fresh = interval(r.lifetime, s.cfg.TTL)
+	}
+	if r.notModified {
+		if !r.said {
+			fresh = old.interval // RFC 9111, 4.3.4: what it does not say stays
+		}
+		return old.confirmed(r.begun, fresh)
+	}
+	snap := newSnapshot(r.keys, old)
+	snap.fetched, snap.maxStale = r.begun, s.cfg.MaxStale
+	snap.url, snap.etag, snap.interval = r.url, r.etag, fresh
+	return snap
+}
+
+var (
+	errNoKeys    = errors.New("key set has no usable key")
+	errEmptyOnce = fmt.Errorf("%w: the old keys stay until it is seen again", errNoKeys)
+)
+
+// emptyAgain reports whether a set without keys was seen before, and not only
+// just now: forged kids can make two fetches follow each other, and a broken
+// deployment of an issuer must not sign out everybody within seconds.
+func (s *source) emptyAgain(at time.Time) bool {
+	if s.emptySince.IsZero() {
+		s.emptySince = at
+		return false
+	}
+	return at.Sub(s.emptySince) >= shortest(s.cfg.TTL)*9/10
+}
+
+// fail keeps the last good keys and backs off.
+func (s *source) fail(err error, note logLine) time.Duration {
+	s.failures++
+	s.settle(err, note)
+	return early(backoff(s.failures))
+}
+
+// pause is the time until the next planned fetch; keys must not become stale
+// just because it was planned late.
+func (s *source) pause(d time.Duration) time.Duration {
+	return min(early(d), s.cfg.MaxStale*9/10)
+}
+
+// settle keeps the fault and tells when it came or went.
+func (s *source) settle(err error, note logLine) {
+	before := s.lastErr
+	s.lastErr = err
+	switch {
+	case before == nil && err != nil:
+		note(slog.LevelWarn, "fetching keys fails", slog.String("error", err.Error()), slog.Bool("has_keys", s.snapshot.Load() != nil))
+	case before != nil && err == nil:
+		note(slog.LevelInfo, "fetching keys works again", slog.Int("keys", s.snapshot.Load().size()))
+	}
+}
+
+// tellProblems tells which keys are left out, once for each new list.
+func (s *source) tellProblems(r *result, note logLine) {
+	if r.notModified {
+		return
+	}
+	problems := r.problems
+	texts := make([]string, 0, maxProblemsTold)
+	for _, p := range problems[:min(len(problems), maxProblemsTold)] {
+		texts = append(texts, p.Error())
+	}
+	told := fmt.Sprint(len(problems), " ", strings.Join(texts, "; "))
+	if len(problems) > 0 && told != s.problems {
+		note(slog.LevelWarn, "keys of a key set are refused", slog.Int("refused", len(problems)), slog.String("problems", strings.Join(texts, "; ")))
+	}
+	s.problems = told
+}
+
+func (s *source) status() Status {
+	s.fetcher.mu.Lock()
+	defer s.fetcher.mu.Unlock()
+	st := Status{LastError: s.lastErr, NextFetch: s.due, Fetches: s.fetches}
+	if snap := s.snapshot.Load(); snap != nil {
+		st.Keys, st.Fetched = snap.size(), snap.fetched
+	}
+	return st
+}
