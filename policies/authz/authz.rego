@@ -1,0 +1,117 @@
+# METADATA
+# title: The policy that serves where the configuration names none
+# description: |
+#   Decides by what the matched route asks for. To decide otherwise, copy this
+#   file, give it a package of your own and name its rule in policy.entrypoint.
+#
+#   Every requirement is asked for in the positive: a field that is missing, or
+#   of another type than it should be, is a denial.
+# scope: package
+package usso.authz
+
+import data.usso
+
+# METADATA
+# title: The answer to the request
+# description: |
+#   An empty detail stands for the fixed sentence of the reason.
+# scope: document
+# entrypoint: true
+default decision := {"allowed": false, "reason": "policy_denied", "detail": ""}
+
+# The likely case comes first; which requirement failed matters after a denial.
+decision := {"allowed": true, "reason": "allowed", "detail": ""} if {
+	permitted
+} else := denied("no_route", "") if {
+	not has_route
+} else := denied("token_not_found", "") if {
+	not usso.is_authenticated
+} else := denied("insufficient_scope", missing("scope", lacking_scopes)) if {
+	lacking_scopes != []
+} else := denied("insufficient_scope", missing_one_of("scope", input.route.any_scope)) if {
+	not any_scope_held
+} else := denied("insufficient_role", missing_one_of("role", input.route.roles)) if {
+	not any_role_held
+} else := denied("insufficient_role", missing("role", lacking_roles)) if {
+	lacking_roles != []
+} else := denied("workspace_mismatch", "The token belongs to another workspace") if {
+	not workspace_fits
+} else := denied("insufficient_scope", sprintf("Required access '%s' not found", [input.route.access])) if {
+	not access_granted
+}
+
+permitted if {
+	has_route
+	input.route.public == true
+}
+
+permitted if {
+	has_route
+	usso.is_authenticated
+	lacking_scopes == []
+	any_scope_held
+	any_role_held
+	lacking_roles == []
+	workspace_fits
+	access_granted
+}
+
+# A route always has its pattern. To compare the route itself with null would
+# make the decision depend on all of it, the path's parameters included, and a
+# decision is shared by the requests that it can't tell apart.
+has_route if is_string(input.route.match)
+
+lacking_scopes := [scope | some scope in input.route.scopes; not usso.has_scope(scope)] if {
+	is_array(input.route.scopes)
+}
+
+lacking_roles := [role | some role in input.route.all_roles; not usso.has_role(role)] if {
+	is_array(input.route.all_roles)
+}
+
+any_scope_held if input.route.any_scope == []
+
+any_scope_held if usso.has_any_scope(input.route.any_scope)
+
+any_role_held if input.route.roles == []
+
+any_role_held if usso.has_any_role(input.route.roles)
+
+workspace_fits if input.route.workspace == ""
+
+workspace_fits if usso.same_workspace(named_workspace)
+
+# The workspace that the request is about, from where the route says it is:
+# "{name}" in the path, "header:name" or "query:name".
+named_workspace := input.route.params[name] if {
+	startswith(input.route.workspace, "{")
+	endswith(input.route.workspace, "}")
+	name := trim_suffix(trim_prefix(input.route.workspace, "{"), "}")
+}
+
+named_workspace := input.request.headers[name] if {
+	startswith(input.route.workspace, "header:")
+	name := lower(trim_prefix(input.route.workspace, "header:"))
+}
+
+# One value alone: of several, the service behind might read another one.
+named_workspace := id if {
+	startswith(input.route.workspace, "query:")
+	name := trim_prefix(input.route.workspace, "query:")
+	[id] := input.request.query[name]
+}
+
+access_granted if input.route.access == ""
+
+access_granted if {
+	input.route.access != ""
+	usso.access(input.route.access)
+}
+
+denied(reason, detail) := {"allowed": false, "reason": reason, "detail": detail}
+
+missing(kind, names) := sprintf("Required %s '%s' not found", [kind, names[0]])
+
+missing_one_of(kind, names) := missing(kind, names) if {
+	count(names) == 1
+} else := sprintf("One of %ss ('%s') required", [kind, concat("', '", names)])

@@ -1,0 +1,131 @@
+package policies_test
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/tester"
+
+	"github.com/ussoio/ussoauthz/policies"
+)
+
+// regoFiles returns every .rego file below this folder, tests included.
+func regoFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("*/*.rego")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found no .rego file: %v", err)
+	}
+	return files
+}
+
+func TestEmbedded(t *testing.T) {
+	var served []string
+	err := fs.WalkDir(policies.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			served = append(served, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, file := range regoFiles(t) {
+		if !strings.HasSuffix(file, "_test.rego") {
+			want = append(want, filepath.ToSlash(file))
+		}
+	}
+	if !slices.Equal(served, want) {
+		t.Errorf("embedded are %v; the policies of this folder are %v", served, want)
+	}
+}
+
+// TestRego runs what `opa test .` runs, and asks for every line of authz.rego.
+func TestRego(t *testing.T) {
+	ctx := context.Background()
+	modules, store, err := tester.Load(regoFiles(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	coverage := cover.New()
+	results, err := tester.NewRunner().
+		SetStore(store).
+		SetModules(modules).
+		SetTimeout(time.Minute).
+		SetCoverageQueryTracer(coverage).
+		RunTests(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for result := range results {
+		ran++
+		if !result.Pass() {
+			t.Errorf("%s: %s.%s: %v", result.Location, result.Package, result.Name, result)
+		}
+	}
+	if ran == 0 {
+		t.Fatal("no Rego test ran")
+	}
+	t.Logf("%d Rego tests", ran)
+
+	report := coverage.Report(modules)
+	for _, file := range []string{"authz/authz.rego", "usso/usso.rego", "usso/scopes.rego"} {
+		covered, ok := report.Files[file]
+		if !ok {
+			t.Errorf("%s: nothing is covered", file)
+			continue
+		}
+		for _, part := range covered.NotCovered {
+			t.Errorf("%s:%d: no test reaches this line, to line %d", file, part.Start.Row, part.End.Row)
+		}
+	}
+}
+
+func TestFormat(t *testing.T) {
+	for _, file := range regoFiles(t) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		formatted, err := format.Source(file, source)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		} else if !bytes.Equal(source, formatted) {
+			t.Errorf("%s: not formatted, run opa fmt --write", file)
+		}
+	}
+}
+
+func TestStrict(t *testing.T) {
+	modules := map[string]*ast.Module{}
+	for _, file := range regoFiles(t) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module, err := ast.ParseModuleWithOpts(file, string(source), ast.ParserOptions{ProcessAnnotation: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules[file] = module
+		if !strings.HasSuffix(file, "_test.rego") && len(module.Annotations) == 0 {
+			t.Errorf("%s: no METADATA", file)
+		}
+	}
+	compiler := ast.NewCompiler().WithStrict(true)
+	if compiler.Compile(modules); compiler.Failed() {
+		t.Errorf("strict mode: %v", compiler.Errors)
+	}
+}
