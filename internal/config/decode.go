@@ -30,6 +30,7 @@ type decoder struct {
 	aliases []*yaml.Node // the aliased nodes around the current one
 	aliased int          // nodes read through aliases so far
 	stopped bool         // a bound was met: nothing more is read
+	cut     bool         // faults were left out
 }
 
 func newDecoder(file string, lookup LookupEnv) *decoder {
@@ -77,12 +78,11 @@ func (d *decoder) mark(p *path) {
 }
 
 func (d *decoder) add(f Fault) {
-	switch {
-	case len(d.faults) < maxFaults:
+	if len(d.faults) < maxFaults {
 		d.faults = append(d.faults, f)
-	case !d.stopped:
-		d.stopped = true
+		return
 	}
+	d.stopped, d.cut = true, true
 }
 
 // value decodes n into v, of whatever type that is.
@@ -234,13 +234,13 @@ func (d *decoder) key(k *yaml.Node, p *path) bool {
 }
 
 func (d *decoder) unknown(k *yaml.Node, p *path, known []string) {
-	problem := "unknown key"
+	problem := "unknown key."
 	if guess := nearest(k.Value, known); guess != "" {
-		problem += fmt.Sprintf("; did you mean %q?", guess)
+		problem = fmt.Sprintf("unknown key: did you mean %q?", guess)
 		d.mark(p.child(guess)) // so that it is not reported as missing too
 	}
 	sorted := slices.Sorted(slices.Values(known))
-	d.fault(k.Line, p.child(k.Value), problem+"; known here: "+list(sorted, len(sorted)))
+	d.fault(k.Line, p.child(k.Value), problem+" Known here: "+list(sorted, len(sorted)))
 }
 
 func (d *decoder) doubled(k *yaml.Node, p *path, first int) {

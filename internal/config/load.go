@@ -74,7 +74,7 @@ func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
 	}
 	k := &checker{c: c, blocks: list, d: d, place: func(field string) (int, string) { return lineOf(root, field), field }}
 	k.all()
-	if d.stopped {
+	if d.cut {
 		d.faults = append(d.faults, Fault{File: path, Line: lastLine(d.faults), Problem: fmt.Sprintf("has more than %d faults; the rest is not shown", maxFaults)})
 	}
 	if err := d.faults.asError(); err != nil {

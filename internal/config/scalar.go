@@ -124,6 +124,9 @@ func shown(n *yaml.Node, t reflect.Type) string {
 		}
 		return kindOf(n)
 	}
+	if !quoted(n) && n.Tag != "!!str" {
+		return oneLine(n.Value) // a number or a boolean
+	}
 	return strconv.Quote(n.Value)
 }
 

@@ -71,7 +71,7 @@ func nearest(name string, known []string) string {
 		return ""
 	}
 	plain := bare(name)
-	best, bestDistance := "", 1+min(2, len(plain)/3)
+	best, bestDistance := "", 1+min(2, (len(plain)+1)/3)
 	for _, k := range known {
 		if d := distance(plain, bare(k)); d < bestDistance {
 			best, bestDistance = k, d

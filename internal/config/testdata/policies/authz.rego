@@ -1,0 +1,3 @@
+package usso.authz
+
+decision := false
