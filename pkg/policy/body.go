@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/util"
 )
 
 // Body is the part of a request's body that Envoy sent along.
@@ -90,8 +91,8 @@ func multipartTerm(body []byte, boundary string) (*ast.Term, bool, error) {
 			continue
 		}
 		if part.Header.Get("Content-Type") == "application/json" {
-			v, err := ast.ValueFromReader(bytes.NewReader(data))
-			if err != nil {
+			var v any
+			if err := util.UnmarshalJSON(data, &v); err != nil { // keeps every digit
 				return nil, false, fmt.Errorf("reading the JSON part %q: %w", name, err)
 			}
 			form[name] = append(form[name], v)
