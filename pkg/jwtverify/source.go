@@ -56,7 +56,7 @@ type source struct {
 	cancel context.CancelFunc // of the running fetch
 
 	timer      *time.Timer
-	generation int // of timer: one that fired too late to be stopped is ignored
+	generation int       // of timer: one that fired too late to be stopped is ignored
 	due        time.Time // when it fires; zero: not armed
 
 	done    chan struct{} // closed when the fetch ends; nil: nobody waits

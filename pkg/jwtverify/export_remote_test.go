@@ -1,0 +1,31 @@
+package jwtverify
+
+import (
+	"crypto/x509"
+	"net/http"
+)
+
+// What the external tests of remote key sets need from the inside.
+var (
+	CheckAddress = checkAddress
+	Lifetime     = lifetime
+	Interval     = interval
+	Backoff      = backoff
+	Early        = early
+)
+
+const MaxWaiters = maxWaiters
+
+// GuardedTransport is the transport of a Fetcher that trusts a test's server.
+func GuardedTransport(denyPrivate bool, roots *x509.CertPool) *http.Transport {
+	t := newTransport(denyPrivate, 2)
+	t.TLSClientConfig.RootCAs = roots
+	return t
+}
+
+// Idle reports whether nothing is queued or running.
+func (f *Fetcher) Idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running == 0 && len(f.queue.hosts) == 0
+}
