@@ -193,7 +193,11 @@ func oneRole(s string) []string {
 
 // splitScopes splits at spaces and at nothing else (RFC 6749, 3.3).
 func splitScopes(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+	fields := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+	if len(fields) == 0 {
+		return nil // as for every other claim that holds nothing
+	}
+	return fields
 }
 
 // identity puts verified claims into the public form.
