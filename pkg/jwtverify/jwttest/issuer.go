@@ -26,6 +26,11 @@ type Options struct {
 	Algorithms []jwtverify.Algorithm // one key each; nil: EdDSA
 	KeyIDs     []string              // kids, beside Algorithms; nil or "": a kid with algorithm and generation
 	Issuer     string                // added as iss where the claims have none; "": none is added
+
+	// PrivateKeys, beside Algorithms, are keys to sign with: ed25519.PrivateKey,
+	// *rsa.PrivateKey, *ecdsa.PrivateKey, or []byte for HS256; nil: a fresh one.
+	// Rotate replaces them by fresh ones too.
+	PrivateKeys []any
 }
 
 // Issuer mints tokens and publishes its keys. It is safe for concurrent use.
@@ -48,6 +53,9 @@ func NewIssuer(opts Options) (*Issuer, error) {
 	if len(opts.KeyIDs) > len(algs) {
 		return nil, fmt.Errorf("%d key ids for %d algorithms", len(opts.KeyIDs), len(algs))
 	}
+	if len(opts.PrivateKeys) > len(algs) {
+		return nil, fmt.Errorf("%d private keys for %d algorithms", len(opts.PrivateKeys), len(algs))
+	}
 	i := &Issuer{issuer: opts.Issuer, generation: 1}
 	ring := newKeyring()
 	for n, name := range algs {
@@ -62,7 +70,13 @@ func NewIssuer(opts Options) (*Issuer, error) {
 		if n < len(opts.KeyIDs) && opts.KeyIDs[n] != "" {
 			kid = opts.KeyIDs[n]
 		}
-		i.current = append(i.current, ring.key(alg, kid))
+		key := ring.key(alg, kid)
+		if n < len(opts.PrivateKeys) && opts.PrivateKeys[n] != nil {
+			if key, err = givenKey(alg, kid, opts.PrivateKeys[n]); err != nil {
+				return nil, err
+			}
+		}
+		i.current = append(i.current, key)
 	}
 	return i, nil
 }

@@ -43,6 +43,25 @@ func (r *keyring) key(alg jwtverify.Algorithm, kid string) *signingKey {
 	return &signingKey{alg: alg, kid: kid, private: lazy(alg)}
 }
 
+// givenKey is a key that was not made here.
+func givenKey(alg jwtverify.Algorithm, kid string, private any) (*signingKey, error) {
+	fits := false
+	switch p := private.(type) {
+	case ed25519.PrivateKey:
+		fits = alg == jwtverify.EdDSA
+	case *rsa.PrivateKey:
+		fits = alg == jwtverify.RS256 || alg == jwtverify.RS384 || alg == jwtverify.RS512
+	case *ecdsa.PrivateKey:
+		fits = alg == jwtverify.ES256 && p.Curve == elliptic.P256() || alg == jwtverify.ES384 && p.Curve == elliptic.P384()
+	case []byte:
+		fits = alg == jwtverify.HS256
+	}
+	if !fits {
+		return nil, fmt.Errorf("a private key of type %T is none for %s", private, alg)
+	}
+	return &signingKey{alg: alg, kid: kid, private: func() any { return private }}, nil
+}
+
 func lazy(alg jwtverify.Algorithm) func() any {
 	return sync.OnceValue(func() any {
 		k, err := generate(alg)
