@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
@@ -29,15 +31,15 @@ type keyServer struct {
 	hang    map[string]bool
 	handler http.HandlerFunc // instead of all that
 	begun   []time.Time
-	asked   map[string]int // by host
-	busy    map[string]int
-	peak    map[string]int
+
+	busy map[string]int // by host, and "all"
+	peak map[string]int
 }
 
 func newKeyServer(body string) *keyServer {
 	return &keyServer{
 		body: body, status: http.StatusOK, header: map[string]string{}, hang: map[string]bool{},
-		asked: map[string]int{}, busy: map[string]int{}, peak: map[string]int{},
+		busy: map[string]int{}, peak: map[string]int{},
 	}
 }
 
@@ -75,7 +77,6 @@ func (s *keyServer) enter(host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun = append(s.begun, time.Now())
-	s.asked[host]++
 	for _, of := range []string{host, "all"} {
 		s.busy[of]++
 		s.peak[of] = max(s.peak[of], s.busy[of])
@@ -115,6 +116,13 @@ func (s *keyServer) fetches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.begun)
+}
+
+// mostAtATime is the peak of requests to a host, or to "all".
+func (s *keyServer) mostAtATime(host string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peak[host]
 }
 
 // gaps are the times between the fetches.
@@ -191,3 +199,6 @@ func took(do func()) time.Duration {
 }
 
 func isUnavailable(err error) bool { return errors.Is(err, jwtverify.ErrKeysUnavailable) }
+
+// TestMain fails the package if a test leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,0 +1,156 @@
+package jwtverify_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+)
+
+func TestDialFilter(t *testing.T) {
+	const open, never, private, loopback, local = "open", "never", "private", "only under its own name", "only loopback"
+	for ip, kind := range map[string]string{
+		"1.1.1.1": open, "2606:4700::1111": open, "::ffff:1.1.1.1": open, "64:ff9b::101:101": open,
+		"169.254.169.254": never, "169.254.0.1": never, "::ffff:169.254.169.254": never, "64:ff9b::a9fe:a9fe": never,
+		"fe80::1": never, "fe80::1%eth0": never, "fd00:ec2::254": never,
+		"0.0.0.0": never, "0.1.2.3": never, "::": never, "224.0.0.1": never, "ff02::1": never,
+		"255.255.255.255": never, "240.0.0.1": never,
+		"10.0.0.1": private, "172.16.0.1": private, "172.31.255.255": private, "192.168.1.1": private,
+		"::ffff:10.0.0.1": private, "64:ff9b::a00:1": private, "fc00::1": private, "fd12::1": private, "fec0::1": private,
+		"100.64.0.1": private, "100.100.100.200": private, "198.18.0.1": private, "192.0.0.1": private,
+		"172.15.0.1": open, "172.32.0.1": open, "100.128.0.1": open, "11.0.0.1": open,
+		"127.0.0.1": loopback, "127.8.8.8": loopback, "::1": loopback, "::ffff:127.0.0.1": loopback, "64:ff9b::7f00:1": loopback,
+	} {
+		addr := netip.MustParseAddr(ip)
+		for _, c := range []struct {
+			local, denyPrivate, allowed bool
+		}{
+			{false, false, kind == open || kind == private},
+			{false, true, kind == open},
+			{true, false, kind == loopback},
+			{true, true, kind == loopback},
+		} {
+			if err := jwtverify.CheckAddress(addr, c.local, c.denyPrivate); (err == nil) != c.allowed {
+				t.Errorf("%s (%s), URL of loopback %t, private denied %t: %v", ip, kind, c.local, c.denyPrivate, err)
+			}
+		}
+	}
+}
+
+// The filter must sit where the connection is made, not only in a function.
+func TestTheFilterGuardsTheTransport(t *testing.T) {
+	f := jwtverify.NewFetcher(jwtverify.FetcherConfig{DenyPrivate: true})
+	defer f.Close()
+	for url, want := range map[string]string{
+		"https://169.254.169.254/":       "link-local",
+		"https://[fe80::1]/":             "link-local",
+		"https://[::ffff:169.254.1.1]/":  "link-local",
+		"https://0.0.0.0/":               "unspecified",
+		"https://[::]/":                  "unspecified",
+		"https://10.1.2.3/":              "private",
+		"https://[64:ff9b::10.1.2.3]/":   "private",
+		"https://127.0.0.1.nip.invalid/": "requesting keys",
+	} {
+		r := open(t, f, jwtverify.RemoteConfig{URL: url})
+		fetched(t, r)
+		expectError(t, r, want)
+	}
+}
+
+func TestAnEnvironmentsProxyIsNotUsed(t *testing.T) {
+	proxy := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		t.Error("the proxy was asked")
+		fmt.Fprint(w, jwks("evil"))
+	})
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("HTTPS_PROXY", proxy.URL)
+	f := jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	defer f.Close()
+	r := open(t, f, jwtverify.RemoteConfig{URL: "http://169.254.1.1/", AllowHTTP: true})
+	fetched(t, r)
+	expectError(t, r, "link-local")
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, jwks("a")) }))
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the client hangs up, as it should
+	server.StartTLS()
+	defer server.Close()
+	expectError(t, served(t, server, "/", jwtverify.FetcherConfig{}), "version")
+}
+
+// Nothing that a fetch used stays open after it.
+func TestNoConnectionIsKept(t *testing.T) {
+	closed := make(chan struct{}, 2) // httptest tells of it twice
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, jwks("a")) }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.Start()
+	defer server.Close()
+	expectKeys(t, served(t, server, "/", jwtverify.FetcherConfig{}), 1)
+	<-closed
+}
+
+func TestCheckKeyURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://sso.acme.example/.well-known/jwks.json": "",
+		"https://sso.acme.example:8443/jwks?v=1":         "",
+		"HTTPS://SSO.acme.example":                       "",
+		"https://10.0.0.1/":                              "",
+		"https://[2606:4700::1]/":                        "",
+		"http://localhost:8080/jwks":                     "",
+		"http://LOCALHOST/jwks":                          "",
+		"http://127.0.0.1/":                              "",
+		"http://127.9.9.9:1/":                            "",
+		"http://[::1]:8080/":                             "",
+		"http://sso.acme.example/":                       "allow_http: true",
+		"http://127.0.0.1.evil.example/":                 "allow_http: true",
+		"http://localhost.evil.example/":                 "allow_http: true",
+		"http://0.0.0.0/":                                "allow_http: true",
+		"":                                               "write https://host/path",
+		"sso.acme.example/jwks":                          "write https://host/path",
+		"//sso.acme.example/jwks":                        "write https://host/path",
+		"/jwks.json":                                     "write https://host/path",
+		"https:///jwks":                                  "write https://host/path",
+		"https:jwks":                                     "write https://host/path",
+		"https://:443/":                                  "write https://host/path",
+		"ftp://sso.acme.example/":                        "write https://host/path",
+		"file:///etc/passwd":                             "write https://host/path",
+		"https://host:port/":                             "write https://host/path",
+		"https://host:0/":                                "port",
+		"https://host:65536/":                            "port",
+		"https://host:/":                                 "port",
+		"https://user:pass@host/":                        "user and password",
+		"https://user@host/":                             "user and password",
+		"https://@host/":                                 "user and password",
+		"https://host/#keys":                             "fragment",
+		"https://host/#":                                 "fragment",
+		" https://host/":                                 "blank",
+		"https://host/\n":                                "blank",
+		"https://host/a b":                               "blank",
+		"https://host/" + strings.Repeat("x", 2048):      "2048",
+	} {
+		err := jwtverify.CheckKeyURL(url, false)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("CheckKeyURL(%.60q) = %v: want %q", url, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "pass@") {
+			t.Errorf("the error repeats the password: %v", err)
+		}
+	}
+	if err := jwtverify.CheckKeyURL("http://sso.acme.example/", true); err != nil {
+		t.Errorf("http where it is allowed: %v", err)
+	}
+}
