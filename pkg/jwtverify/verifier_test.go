@@ -2,6 +2,11 @@ package jwtverify_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +32,7 @@ func newIssuer(t testing.TB, algs ...jwtverify.Algorithm) *jwttest.Issuer {
 	return i
 }
 
-// keySet holds the issuer's public keys, or its secret.
+// keySet holds the issuer's public keys, or its secret if that is all it has.
 func keySet(t testing.TB, i *jwttest.Issuer) jwtverify.KeySet {
 	t.Helper()
 	keys, problems, err := jwtverify.ParseKeySet(i.JWKS())
@@ -118,6 +123,240 @@ func BenchmarkVerify(b *testing.B) {
 			for b.Loop() {
 				if _, err := v.Verify(context.Background(), token); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// findFunc is a KeySet of one function.
+type findFunc func(ctx context.Context, kid string) (*jwtverify.Key, error)
+
+func (f findFunc) Find(ctx context.Context, kid string) (*jwtverify.Key, error) { return f(ctx, kid) }
+
+// An outage of the keys must be told apart from a bad token, and whatever else
+// a KeySet says must not become a verdict about the token.
+func TestKeySetErrors(t *testing.T) {
+	i := newIssuer(t)
+	token := mint(t, i, good(nil))
+	for name, c := range map[string]struct {
+		key  *jwtverify.Key
+		err  error
+		want string
+	}{
+		"unavailable":      {nil, fmt.Errorf("fetching: %w", jwtverify.ErrKeysUnavailable), "ErrKeysUnavailable"},
+		"unknown":          {nil, fmt.Errorf("looking: %w", jwtverify.ErrUnknownKey), "ErrUnknownKey"},
+		"context":          {nil, context.DeadlineExceeded, "ErrKeysUnavailable"},
+		"nothing":          {nil, nil, "ErrUnknownKey"},
+		"a key of nothing": {&jwtverify.Key{}, nil, "ErrAlgorithm"},
+	} {
+		v := newVerifier(t, config(findFunc(func(context.Context, string) (*jwtverify.Key, error) { return c.key, c.err })))
+		id, err := v.Verify(context.Background(), token)
+		if id != nil || !slices.Equal(sentinelsOf(err), []string{c.want}) {
+			t.Errorf("%s: %v, %v", name, id, err)
+		}
+	}
+}
+
+// Whatever is refused by its looks must not reach the key set: a fetch is the
+// most that a forged token may cost.
+func TestCheapChecksComeFirst(t *testing.T) {
+	v := newVerifier(t, config(findFunc(func(context.Context, string) (*jwtverify.Key, error) {
+		t.Error("the key set was asked")
+		return nil, jwtverify.ErrUnknownKey
+	})))
+	i := newIssuer(t)
+	for _, token := range []string{
+		"", "a.b", strings.Repeat("a", 20000), "a.b.c", "....",
+		mint(t, i, good(nil), jwttest.WithHeader("alg", "none")),
+		mint(t, i, good(nil), jwttest.WithHeader("crit", []string{"x"})),
+		mint(t, i, good(nil), jwttest.WithHeader("typ", "dpop+jwt")),
+	} {
+		if id, err := v.Verify(context.Background(), token); id != nil || err == nil {
+			t.Errorf("%q passed", token)
+		}
+	}
+}
+
+func TestNewReportsEveryFault(t *testing.T) {
+	_, err := jwtverify.New(jwtverify.Config{
+		Algorithms: []jwtverify.Algorithm{"none"}, TokenTypes: []string{}, TenantIDs: []string{},
+		Leeway: -1, Claims: map[string]string{"exp": "x", "roles": "/~"},
+	})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"key set", "algorithm", "issuer", "audience", "leeway", "token_types", "tenant_ids", `"exp"`, "JSON pointer"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no word of %s in %v", want, err)
+		}
+	}
+}
+
+// The verifier must not change with what its configuration was made of.
+func TestConfigIsCopied(t *testing.T) {
+	i := newIssuer(t)
+	c := config(keySet(t, i))
+	c.TenantIDs = []string{"acme"}
+	c.Claims = map[string]string{"roles": "roles"}
+	v := newVerifier(t, c)
+	c.Issuers[0], c.Audiences[0], c.TenantIDs[0], c.Algorithms[0] = "x", "x", "x", "x"
+	c.Claims["roles"] = "sub"
+	id, err := v.Verify(context.Background(), mint(t, i, good(nil)))
+	if err != nil || !slices.Equal(id.Roles, []string{"editor"}) {
+		t.Error(id, err)
+	}
+}
+
+// swapSet is a KeySet whose keys a test replaces.
+type swapSet struct{ set jwtverify.KeySet }
+
+func (s *swapSet) Find(ctx context.Context, kid string) (*jwtverify.Key, error) {
+	return s.set.Find(ctx, kid)
+}
+
+func TestRecheck(t *testing.T) {
+	i := newIssuer(t)
+	at := int64(now)
+	keys := &swapSet{keySet(t, i)}
+	c := config(keys)
+	c.Now = func() time.Time { return time.Unix(at, 0) }
+	c.Leeway = 10 * time.Second
+	v := newVerifier(t, c)
+	_, proof, err := v.Prove(context.Background(), mint(t, i, good(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	original := keys.set
+	reparsed := keySet(t, i) // the same keys, fetched again
+	if err := i.Rotate(true); err != nil {
+		t.Fatal(err)
+	}
+	added := keySet(t, i)
+	if err := i.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	removed := keySet(t, i)
+	impostor := newIssuer(t) // the same kid, another key
+	unavailable := findFunc(func(context.Context, string) (*jwtverify.Key, error) { return nil, jwtverify.ErrKeysUnavailable })
+	for _, step := range []struct {
+		name string
+		set  jwtverify.KeySet
+		at   int64
+		want string // "": still good
+	}{
+		{"at once", original, now, ""},
+		{"last second", original, now + 609, ""},
+		{"expired", original, now + 610, "ErrExpired"},
+		{"clock went back a little", original, now - 10, ""},
+		{"clock went back", original, now - 11, "ErrNotYetValid"},
+		{"fetched again", reparsed, now, ""},
+		{"a key was added", added, now, ""},
+		{"the key was removed", removed, now, "ErrUnknownKey"},
+		{"the kid means another key", keySet(t, impostor), now, "ErrUnknownKey"},
+		{"no keys", unavailable, now, "ErrKeysUnavailable"},
+	} {
+		keys.set, at = step.set, step.at
+		err := v.Recheck(context.Background(), proof)
+		if got := strings.Join(sentinelsOf(err), " "); got != step.want || (err == nil) != (step.want == "") {
+			t.Errorf("%s: got %v, want %q", step.name, err, step.want)
+		}
+	}
+	if err := v.Recheck(context.Background(), &jwtverify.Proof{}); !errors.Is(err, jwtverify.ErrUnknownKey) {
+		t.Errorf("an empty proof: %v", err)
+	}
+	if err := v.Recheck(context.Background(), nil); !errors.Is(err, jwtverify.ErrUnknownKey) {
+		t.Errorf("no proof: %v", err)
+	}
+}
+
+// A token for each sentinel, from many goroutines at once.
+func TestVerifyConcurrently(t *testing.T) {
+	i := newIssuer(t, jwtverify.Asymmetric()...)
+	v := newVerifier(t, config(keySet(t, i)))
+	tokens := map[string]string{}
+	for _, alg := range jwtverify.Asymmetric() {
+		tokens[mint(t, i, good(nil), jwttest.WithAlgorithm(alg))] = ""
+	}
+	tokens[mint(t, i, good(map[string]any{"exp": 1}))] = "ErrExpired"
+	tokens[mint(t, i, good(map[string]any{"aud": "x"}))] = "ErrAudience"
+	tokens[mint(t, i, good(nil), jwttest.WithKeyID("x"))] = "ErrUnknownKey"
+	tokens[mint(t, i, good(nil), jwttest.WithHeader("alg", "RS256"))] = "ErrAlgorithm"
+	tokens[mint(t, i, good(nil))+"AAAA"] = "ErrSignature"
+	tokens["junk"] = "ErrMalformed"
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				for token, want := range tokens {
+					_, err := v.Verify(context.Background(), token)
+					if got := strings.Join(sentinelsOf(err), " "); got != want {
+						t.Errorf("got %v, want %q", err, want)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A refusal by length, alphabet or unknown kid must cost next to nothing.
+func TestRefusalsAreCheap(t *testing.T) {
+	i := newIssuer(t)
+	v := newVerifier(t, config(mustSet(t, newForge(t).keys...)))
+	for name, c := range map[string]struct {
+		token string
+		most  float64
+	}{
+		"1 MB":        {strings.Repeat("a", 1<<20), 8},
+		"dots":        {strings.Repeat(".", 1<<14), 8},
+		"long header": {strings.Repeat("a", 12000) + ".a.a", 8},
+		"unknown kid": {mint(t, i, good(nil)), 40},
+	} {
+		got := testing.AllocsPerRun(100, func() {
+			if _, err := v.Verify(context.Background(), c.token); err == nil {
+				t.Error("passed")
+			}
+		})
+		if got > c.most {
+			t.Errorf("%s: %v allocations, want at most %v", name, got, c.most)
+		}
+	}
+}
+
+// BenchmarkRaw is what BenchmarkVerify is measured against: the signature
+// check of the standard library and nothing else.
+func BenchmarkRaw(b *testing.B) {
+	for _, alg := range everyAlgorithm() {
+		b.Run(string(alg), func(b *testing.B) {
+			f := newForge(b)
+			token := mint(b, f.issuer, good(map[string]any{"jti": "0123456789abcdef", "session_id": "s_0123456789", "email": "someone@example.org"}), jwttest.WithAlgorithm(alg))
+			dot := strings.LastIndexByte(token, '.')
+			signed, signature := []byte(token[:dot]), []byte(unb64(token[dot+1:]))
+			b.ReportAllocs()
+			for b.Loop() {
+				if !standardVerify(f, alg, signed, signature) {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRefuse is what junk costs.
+func BenchmarkRefuse(b *testing.B) {
+	i := newIssuer(b)
+	v := newVerifier(b, config(keySet(b, i)))
+	for name, token := range map[string]string{
+		"1MB":        strings.Repeat("a", 1<<20),
+		"unknownKid": mint(b, i, good(nil), jwttest.WithKeyID("x")),
+		"algNone":    mint(b, i, good(nil), jwttest.WithHeader("alg", "none")),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := v.Verify(context.Background(), token); err == nil {
+					b.Fatal("passed")
 				}
 			}
 		})
