@@ -70,6 +70,14 @@ type Fault struct {
 	Problem string
 }
 
+// Error returns the fault as one line.
+func (f Fault) Error() string {
+	if f.Field == "" {
+		return f.Problem
+	}
+	return f.Field + ": " + f.Problem
+}
+
 // DefaultConfig returns what a block that says nothing means.
 func DefaultConfig() Config {
 	return Config{

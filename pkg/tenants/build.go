@@ -1,0 +1,110 @@
+package tenants
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+)
+
+// Shared is what the tenants of one configuration have in common.
+type Shared struct {
+	Fetcher *jwtverify.Fetcher // of remote keys; nil where no tenant has some
+	Routes  *Routes            // for tenants without their own; nil: they have none
+	// RequireTenantID refuses tokens without tenant_id: see SharedIssuers.
+	RequireTenantID bool
+	Now             func() time.Time // nil: time.Now
+}
+
+// Build makes the tenant. The error holds every fault that Check finds. It
+// never waits for the network; the caller closes the tenant.
+func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
+	read, faults := c.inspect(dir)
+	if len(faults) > 0 {
+		errs := make([]error, len(faults))
+		for i, f := range faults {
+			errs[i] = f
+		}
+		return nil, fmt.Errorf("tenant %.80q: %w", c.ID, errors.Join(errs...))
+	}
+	t := &Tenant{
+		ID:     c.ID,
+		Hosts:  read.hosts,
+		Token:  TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
+		Routes: read.routes,
+	}
+	prefix := c.Header.scheme()
+	t.Token.Prefix = &prefix
+	if len(c.Issuer) > 0 {
+		t.Issuer = c.Issuer[0]
+	}
+	if t.Routes == nil {
+		t.Routes = shared.Routes
+	}
+	if t.Routes == nil {
+		t.Routes = &Routes{}
+	}
+	if err := c.openKeys(t, read.keys, shared.Fetcher); err != nil {
+		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
+	}
+	verifier, err := jwtverify.New(c.verifierConfig(t.Keys, read.algorithms, shared))
+	if err != nil {
+		t.Close()
+		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
+	}
+	t.Verifier = verifier
+	return t, nil
+}
+
+// openKeys gives the tenant its key set and what releases it.
+func (c *Config) openKeys(t *Tenant, static *jwtverify.StaticKeySet, fetcher *jwtverify.Fetcher) error {
+	if static != nil {
+		t.Keys = static
+		return nil
+	}
+	if fetcher == nil {
+		return errors.New("remote keys need a Fetcher in Shared")
+	}
+	remote, err := fetcher.Open(jwtverify.RemoteConfig{
+		URL:       c.JWKSURL + c.DiscoveryURL, // one of them is empty
+		Discovery: c.DiscoveryURL != "",
+		Issuers:   c.Issuer,
+		AllowHTTP: c.AllowHTTP,
+		TTL:       c.JWKSCache.TTL,
+		MaxStale:  c.JWKSCache.MaxStale,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the key set: %w", err)
+	}
+	t.Keys, t.release = remote, remote.Close
+	return nil
+}
+
+func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Algorithm, shared Shared) jwtverify.Config {
+	ids := []string(c.TenantIDs)
+	switch {
+	case ids == nil:
+		ids = []string{c.ID}
+	case slices.Contains(ids, anyTenantID):
+		ids = nil
+	}
+	return jwtverify.Config{
+		Keys:            keys,
+		Algorithms:      algorithms,
+		Issuers:         c.Issuer,
+		Audiences:       c.Audience,
+		SkipExpiry:      !c.VerifyExp,
+		SkipNotBefore:   !c.VerifyNbf,
+		SkipAudience:    !c.VerifyAud,
+		SkipIssuer:      !c.VerifyIss,
+		Leeway:          c.Leeway,
+		TokenTypes:      c.TokenTypes,
+		TenantIDs:       ids,
+		RequireTenantID: shared.RequireTenantID,
+		Claims:          c.Claims,
+		Now:             shared.Now,
+	}
+}
