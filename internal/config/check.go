@@ -57,11 +57,14 @@ func (k *checker) unsupported() {
 
 // fault reports a problem, unless it follows from one that is reported already.
 func (k *checker) fault(field, format string, args ...any) {
-	if k.follows(field) {
-		return
+	if !k.follows(field) {
+		k.report(field, fmt.Sprintf(format, args...))
 	}
+}
+
+func (k *checker) report(field, problem string) {
 	line, name := k.place(field)
-	k.d.add(Fault{File: k.d.file, Line: line, Field: name, Problem: oneLine(fmt.Sprintf(format, args...))})
+	k.d.add(Fault{File: k.d.file, Line: line, Field: name, Problem: oneLine(problem)})
 }
 
 func (k *checker) warn(field, format string, args ...any) {
@@ -166,7 +169,7 @@ func (k *checker) tenants() {
 	}
 	for i := range k.blocks {
 		b := &k.blocks[i]
-		for _, f := range b.Check(k.c.Dir) {
+		for _, f := range b.Config.Check(k.c.Dir) {
 			k.tenantFault(b, f.Field, f.Problem)
 		}
 		k.tenantWarnings(b)
@@ -194,7 +197,9 @@ func (k *checker) tenantFault(b *block, field, problem string) {
 		}
 	}
 	whole, shared := k.tenantField(b, field)
-	if !shared {
+	if field == "" && !k.d.bad[whole] {
+		k.report(whole, problem) // of the block as a whole: no other fault is its cause
+	} else if !shared {
 		k.fault(whole, "%s", problem)
 	} else if id := whole + "\x00" + problem; !k.reported[id] {
 		k.reported[id] = true
@@ -255,8 +260,7 @@ func (k *checker) hosts() {
 			switch owner := owners[host]; owner {
 			case nil:
 				owners[host] = b
-			case b:
-				k.tenantFault(b, field, fmt.Sprintf("%q is there twice: remove one", host))
+			case b: // a fault of the tenant's own checks
 			default:
 				k.tenantFault(b, field, fmt.Sprintf("%q belongs to tenant %q already: a host selects one tenant", host, owner.ID))
 			}

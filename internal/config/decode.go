@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	maxDepth   = 64      // levels of the file below its root
-	maxAliased = 1 << 20 // nodes read through aliases: nine lines of "billion laughs" ask for more
+	maxDepth   = 64        // levels of the file below its root
+	maxAliased = 1_000_000 // nodes read through aliases: nine lines of "billion laughs" ask for more
 )
 
 // decoder fills structs from YAML nodes by their yaml tags and gathers every

@@ -140,7 +140,7 @@ func everyKey(c *config.Config) {
 	}
 	globex := tenant("globex", "", "https://id.globex.example", "", nil)
 	globex.Hosts = []string{"globex.example"}
-	globex.Key, globex.Type = "a secret of thirty-two bytes, or more $\n", "HS256"
+	globex.Key, globex.Type = "a secret of thirty-two bytes, or more $", "HS256"
 	globex.Audience = tenants.StringList{"my-app", "their-app"} // inherited
 	globex.Leeway = 5 * time.Second
 	c.Tenants = []tenants.Config{acme, globex}

@@ -121,41 +121,33 @@ func TestSecretsStayHidden(t *testing.T) {
 }
 
 // A tenant with a source of keys of its own inherits neither another source nor
-// the type of a key.
+// the type of a key: a PEM must never become an HS256 secret by inheritance.
 func TestKeySourceIsOneGroup(t *testing.T) {
-	text := `
-defaults: {key: a secret of thirty-two bytes, or more..., type: HS256, issuer: i, audience: a}
-routes: [{match: /}]
-tenants:
-  inherits: {}
-  own: {jwks_url: https://sso.example/keys}
-  typed: {key: another secret of thirty-two bytes...}
-`
-	text = strings.ReplaceAll(text, "bytes, or more...", "bytes or more...")
+	const secret = "a secret of thirty-two bytes or more"
+	text := "defaults: {key: " + secret + ", type: HS256, issuer: i, audience: a}\n" +
+		"routes: [{match: /}]\n" +
+		"tenants:\n" +
+		"  inherits: {}\n" +
+		"  own: {jwks_url: https://sso.example/keys}\n"
 	c, err := config.Parse("f.yaml", []byte(text), lookup)
-	if c == nil {
-		// The last one is a key without its type: whatever else is said, it
-		// must not have been read as HS256.
-		if !strings.Contains(err.Error(), "tenants.typed.") || strings.Contains(err.Error(), "tenants.own") || strings.Contains(err.Error(), "inherits") {
-			t.Fatal(err)
-		}
-		text = text[:strings.Index(text, "  typed:")]
-		if c, err = config.Parse("f.yaml", []byte(text), lookup); err != nil {
-			t.Fatal(err)
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
 	type source struct{ URL, Type, Key string }
 	got := map[string]source{}
 	for _, tenant := range c.Tenants {
 		got[tenant.ID] = source{tenant.JWKSURL, tenant.Type, string(tenant.Key)}
 	}
-	delete(got, "typed")
 	want := map[string]source{
-		"inherits": {"", "HS256", "a secret of thirty-two bytes or more..."},
+		"inherits": {"", "HS256", secret},
 		"own":      {"https://sso.example/keys", "", ""},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	_, err = config.Parse("f.yaml", []byte(text+"  typeless: {key: another "+secret+"}\n"), lookup)
+	if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:6: tenants.typeless.type: is missing") {
+		t.Errorf("a key without a type: %v", err)
 	}
 }
 

@@ -35,7 +35,10 @@ func lineOf(n *yaml.Node, field string) int {
 func inMapping(n *yaml.Node, field string, line int) (*yaml.Node, int, string) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
-		rest, found := strings.CutPrefix(field, keyText(k.Value))
+		rest, found := strings.CutPrefix(field, k.Value)
+		if !found {
+			rest, found = strings.CutPrefix(field, keyText(k.Value))
+		}
 		if !found || k.Value == "" {
 			continue
 		}
