@@ -1,0 +1,154 @@
+// Package e2e runs the whole road: a real Envoy in front of the real binary,
+// with real issuers and a real application, all on loopback and on free ports.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/upstream"
+	"github.com/ussoio/ussoauthz/pkg/httpauth"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
+)
+
+// binaries are made once for all tests.
+var binaries struct{ ussoauthz, envoy string }
+
+func TestMain(m *testing.M) {
+	code, err := prepare(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "preparing the end-to-end tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func prepare(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "ussoauthz-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the system cleans its folder too
+	binaries.envoy, err = envoybin.Find(context.Background(), filepath.Join(root(), ".cache"), os.Stderr)
+	if err != nil {
+		return 1, err
+	}
+	binaries.ussoauthz = filepath.Join(dir, "ussoauthz")
+	build := exec.Command("go", "build", "-race", "-o", binaries.ussoauthz, "./cmd/ussoauthz")
+	build.Dir = root()
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building ussoauthz: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+func root() string { return filepath.Join("..", "..") }
+
+func file(t testing.TB, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(root(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// world is the demo's tenants with issuers of the test, and the application.
+type world struct {
+	*stack.Stack
+	issuers  map[string]*jwttest.Issuer
+	servers  map[string]*jwttest.Server
+	recorder *tour.Recorder
+	client   *http.Client
+}
+
+// start brings the whole road up; change may edit the stack's configuration.
+func start(t testing.TB, change ...func(*world, *stack.Config)) *world {
+	t.Helper()
+	w := &world{issuers: map[string]*jwttest.Issuer{}, servers: map[string]*jwttest.Server{}, recorder: &tour.Recorder{}}
+	for _, tenant := range []string{"acme", "globex", "initech"} {
+		issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://sso." + tenant + ".example"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := jwttest.NewServer(issuer)
+		t.Cleanup(server.Close)
+		w.issuers[tenant], w.servers[tenant] = issuer, server
+	}
+	w.servers["initech"].SetDown(true)
+	app := httptest.NewServer(w.recorder.Wrap(upstream.New(httpauth.FromHeaders(httpauth.DefaultHeaders()))))
+	t.Cleanup(app.Close)
+	cfg := stack.Config{
+		Ussoauthz: binaries.ussoauthz, Envoy: binaries.envoy,
+		File: file(t, "demo/ussoauthz.yaml"), Dir: t.TempDir(), Upstream: strings.TrimPrefix(app.URL, "http://"),
+		Env: []string{"ACME_SSO=" + w.servers["acme"].URL(), "GLOBEX_SSO=" + w.servers["globex"].URL(), "INITECH_SSO=" + w.servers["initech"].URL()},
+	}
+	for _, f := range change {
+		f(w, &cfg)
+	}
+	s, err := stack.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Stack = s
+	transport := &http.Transport{MaxIdleConnsPerHost: 32}
+	w.client = &http.Client{Transport: transport, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := s.Stop(); err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+		if t.Failed() {
+			for _, name := range []string{"ussoauthz.log", "envoy.log"} {
+				text, err := os.ReadFile(s.Log(name))
+				t.Logf("%s (%v):\n%s", name, err, text[max(0, len(text)-8<<10):])
+			}
+		}
+	})
+	return w
+}
+
+// token mints for a step.
+func (w *world) token(t testing.TB, token *tour.Token) string {
+	t.Helper()
+	if token == nil {
+		return ""
+	}
+	return w.mint(t, token.Tenant, token.Claims("https://sso."+token.Tenant+".example", "posts", time.Now()))
+}
+
+func (w *world) mint(t testing.TB, tenant string, claims map[string]any) string {
+	t.Helper()
+	minted, err := w.issuers[tenant].Mint(claims, jwttest.WithAlgorithm(jwtverify.EdDSA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return minted
+}
+
+// do sends step n and returns the answer with what the application saw.
+func (w *world) do(t testing.TB, s tour.Step, n int) tour.Answer {
+	t.Helper()
+	req, err := s.Request(w.Edge, w.token(t, s.Token), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := tour.Do(w.client, req.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Seen = w.recorder.Take(n)
+	return answer
+}
