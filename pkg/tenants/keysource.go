@@ -152,14 +152,14 @@ func parseKey(material []byte, algorithm jwtverify.Algorithm) (key *jwtverify.Ke
 		key, err = jwtverify.NewSecretKey(material)
 		return key, "key", err
 	}
-	any, err := parsePublicKey(material, "")
-	if err != nil {
-		return nil, "key", err
+	key, err = parsePublicKey(material, algorithm)
+	if err == nil {
+		return key, "", nil
 	}
-	if key, err = parsePublicKey(material, algorithm); err != nil {
-		return nil, "type", fmt.Errorf("%s does not fit the key: write %s", algorithm, join(any.Algorithms()))
+	if fitting, other := parsePublicKey(material, ""); other == nil {
+		return nil, "type", fmt.Errorf("%s does not fit the key: write %s", algorithm, join(fitting.Algorithms()))
 	}
-	return key, "", nil
+	return nil, "key", err
 }
 
 // parsePublicKey reads a PEM or one JWK; algorithm "" takes all that fit.
