@@ -17,6 +17,7 @@ import (
 // Size is a number of bytes, written with its unit: 64MiB.
 type Size int64
 
+// The units of a Size.
 const (
 	KiB Size = 1 << 10
 	MiB Size = 1 << 20
