@@ -206,10 +206,11 @@ func (in *inspector) checkTokenSource() {
 func isReservedHeader(name string) bool {
 	switch name {
 	case "host", "connection", "content-length", "content-type", "content-encoding", "transfer-encoding",
-		"te", "trailer", "upgrade", "keep-alive", "expect", "date", "via", "forwarded", "proxy-connection", "set-cookie":
-		return true
+		"te", "trailer", "upgrade", "keep-alive", "expect", "date", "via", "forwarded", "proxy-connection", "set-cookie",
+		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port":
+		return true // but X-Forwarded-Access-Token is oauth2-proxy's, and a token
 	}
-	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, "x-forwarded-")
+	return strings.HasPrefix(name, "x-envoy-")
 }
 
 func (in *inspector) checkTimes() {
