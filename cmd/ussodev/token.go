@@ -37,11 +37,22 @@ Examples:
   curl -H "Authorization: Bearer $(ussodev token -c ussoauthz.yaml --tenant acme --sub user:1)" http://127.0.0.1:10000/me`
 }
 
+// Validate finds what is wrong with the command line.
+func (c tokenCmd) Validate() error {
+	if c.Expires == 0 {
+		return errors.New("--expires is 0: write -1s for a token that has expired")
+	}
+	if c.Alg != "" {
+		if _, err := jwtverify.ParseAlgorithm(c.Alg); err != nil {
+			return fmt.Errorf("--alg: %w", err)
+		}
+	}
+	_, err := parseClaims(c.Claim)
+	return err
+}
+
 // Run prints a token.
 func (c tokenCmd) Run(s streams) error {
-	if c.Expires == 0 {
-		return errors.New("--expires is 0: a token that expires as it is made; write -1s for one that has expired")
-	}
 	cfg, keysDir, err := c.load()
 	if err != nil {
 		return err
