@@ -102,6 +102,10 @@ func (s *keyServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // set changes the server.
 func (s *keyServer) set(change func(*keyServer)) {
 	s.mu.Lock()

@@ -552,11 +552,18 @@ func TestKeysFailClosedAfterMaxStale(t *testing.T) {
 
 func TestPlannedRefreshesNeverLetKeysBecomeStale(t *testing.T) {
 	server := newKeyServer(jwks("a"))
+	server.delay = 4 * time.Second
 	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
 		r := open(t, f, jwtverify.RemoteConfig{TTL: time.Hour, MaxStale: time.Hour})
+		time.Sleep(5 * time.Second)
 		for range 1000 {
 			find(t, r, "a", nil)
 			time.Sleep(7 * time.Minute)
+		}
+		for _, gap := range server.gaps() {
+			if gap > 55*time.Minute { // else one failure is an outage
+				t.Errorf("%s between two fetches of keys that serve for an hour", gap)
+			}
 		}
 	})
 }
@@ -649,6 +656,30 @@ func TestResultOfAClosedSetIsDropped(t *testing.T) {
 		find(t, r, "a", jwtverify.ErrKeysUnavailable)
 		if n := server.fetches(); n != 1 || !f.Idle() {
 			t.Errorf("%d fetches: the closed source goes on", n)
+		}
+	})
+}
+
+// A transport may bring an answer though the fetch was cancelled.
+func TestAnAnswerAfterCloseIsDropped(t *testing.T) {
+	late := roundTripper(func(r *http.Request) (*http.Response, error) {
+		time.Sleep(time.Second)
+		return newKeyServer(jwks("a")).RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: late})
+		defer f.Close()
+		r := open(t, f, jwtverify.RemoteConfig{})
+		synctest.Wait()
+		r.Close()
+		time.Sleep(2 * time.Second)
+		if st := r.Status(); st.Keys != 0 || !st.NextFetch.IsZero() || !f.Idle() {
+			t.Errorf("status %+v of a closed set", st)
+		}
+		open(t, f, jwtverify.RemoteConfig{})
+		synctest.Wait()
+		if d := took(f.Close); d != time.Second {
+			t.Errorf("Close took %s: it must wait for the fetch under way", d)
 		}
 	})
 }
