@@ -45,7 +45,11 @@ func readObject(d *jsontext.Decoder, depth int) (map[string]any, error) {
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err
 	}
-	m := make(map[string]any)
+	room := 0
+	if depth == 1 {
+		room = 16 // most access tokens: no growing while they are read
+	}
+	m := make(map[string]any, room)
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
 		if err != nil {

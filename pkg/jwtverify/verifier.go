@@ -64,8 +64,8 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 2. The header: what it says must be understood completely.
-	raw := []byte(token)
-	head, err := decodeHeader(raw[:firstDot])
+	raw := append(make([]byte, 0, 2*len(token)), token...) // and room to decode into
+	head, err := decodeHeader(raw, firstDot)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -118,7 +118,8 @@ func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
 	return v.checkTimes(p.expiry, p.notBefore, p.issuedAt)
 }
 
-// scan finds the two dots of a compact JWS. It allocates only to refuse.
+// scan finds the two dots of a compact JWS and bounds its header. It allocates
+// only to refuse.
 func scan(token string) (firstDot, lastDot int, err error) {
 	if token == "" || len(token) > maxTokenBytes {
 		return 0, 0, fmt.Errorf("%w: %d bytes: want 1 to %d", ErrMalformed, len(token), maxTokenBytes)
@@ -126,6 +127,9 @@ func scan(token string) (firstDot, lastDot int, err error) {
 	firstDot, lastDot = strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
 	if firstDot <= 0 || lastDot <= firstDot+1 || lastDot == len(token)-1 {
 		return 0, 0, fmt.Errorf("%w: not three segments", ErrMalformed)
+	}
+	if firstDot > segmentEncoding.EncodedLen(maxHeaderBytes) {
+		return 0, 0, fmt.Errorf("%w: header of more than %d bytes", ErrMalformed, maxHeaderBytes)
 	}
 	for i := range len(token) {
 		if !base64URLByte[token[i]] && i != firstDot && i != lastDot {
@@ -135,24 +139,21 @@ func scan(token string) (firstDot, lastDot int, err error) {
 	return firstDot, lastDot, nil
 }
 
-func decodeHeader(segment []byte) (header, error) {
-	if len(segment) > segmentEncoding.EncodedLen(maxHeaderBytes) {
-		return header{}, fmt.Errorf("%w: header of more than %d bytes", ErrMalformed, maxHeaderBytes)
-	}
-	b, err := decodeSegment("header", segment)
+func decodeHeader(raw []byte, firstDot int) (header, error) {
+	all, err := appendDecoded(raw, "header", raw[:firstDot])
 	if err != nil {
 		return header{}, err
 	}
-	return parseHeader(b)
+	return parseHeader(all[len(raw):])
 }
 
-func decodeSegment(name string, segment []byte) ([]byte, error) {
-	b := make([]byte, segmentEncoding.DecodedLen(len(segment)))
-	n, err := segmentEncoding.Decode(b, segment)
+// appendDecoded decodes a segment into the free room behind buf.
+func appendDecoded(buf []byte, name string, segment []byte) ([]byte, error) {
+	all, err := segmentEncoding.AppendDecode(buf, segment)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is not canonical base64url", ErrMalformed, name)
 	}
-	return b[:n], nil
+	return all, nil
 }
 
 // algorithm refuses what the tenant does not allow before any key is looked
@@ -186,20 +187,22 @@ func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, e
 	return key, nil
 }
 
-// verifySegments checks the signature and returns the decoded payload.
+// verifySegments checks the signature and returns the decoded payload. Both
+// are decoded first: that costs little, and a verification much.
 func verifySegments(key *Key, alg Algorithm, raw []byte, firstDot, lastDot int) ([]byte, error) {
-	signature, err := decodeSegment("signature", raw[lastDot+1:])
+	withSignature, err := appendDecoded(raw, "signature", raw[lastDot+1:])
 	if err != nil {
 		return nil, err
 	}
-	payload, err := decodeSegment("payload", raw[firstDot+1:lastDot])
+	withPayload, err := appendDecoded(withSignature, "payload", raw[firstDot+1:lastDot])
 	if err != nil {
 		return nil, err
 	}
-	if err := key.verify(alg, raw[:lastDot], signature); err != nil {
+	signed := raw[:lastDot:lastDot] // no room to append into
+	if err := key.verify(alg, signed, withSignature[len(raw):]); err != nil {
 		return nil, err
 	}
-	return payload, nil
+	return withPayload[len(withSignature):], nil
 }
 
 // checkClaims keeps the order of the USSO SDK, so that a token with two faults
