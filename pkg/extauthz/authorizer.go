@@ -124,7 +124,12 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, answer *Answer) (po
 		input.Route = a.routes[tenant.Routes][match.Index]
 		input.Params = pairs(match.Params)
 	}
-	// 5. The policy.
+	// 5. The policy, if there is still time: nobody waits for an answer that
+	// comes after the deadline, and it is not the policy's fault.
+	if err := ctx.Err(); err != nil {
+		answer.deny(answers.Overloaded, err)
+		return none, nil
+	}
 	decision := a.policy.Decide(ctx, input)
 	answer.Metadata = decision.Metadata
 	if !decision.Allowed {

@@ -29,7 +29,7 @@ func checkResponse(a *Answer) *authv3.CheckResponse {
 			HeadersToRemove:         a.RemoveHeaders,
 			ResponseHeadersToAdd:    add(a.ResponseHeaders),
 			QueryParametersToSet:    queryParameters(a.SetQuery),
-			QueryParametersToRemove: a.RemoveQuery,
+			QueryParametersToRemove: escapeNames(a.RemoveQuery),
 		}},
 		DynamicMetadata: metadata(a),
 	}
@@ -78,9 +78,9 @@ func options(headers []policy.Header, appends bool, action corev3.HeaderValueOpt
 	return list
 }
 
-// queryParameters escapes what can't stand in a query and leaves all else as
-// the policy wrote it: Envoy takes the text as it is, and answers 500 to a
-// value with a blank.
+// queryParameters escapes what is not escaped yet: Envoy takes the text as it
+// is. With validate_mutations Envoy 1.40 answers 500 to every value that needs
+// an escape, escaped or not.
 func queryParameters(pairs []policy.Header) []*corev3.QueryParameter {
 	list := make([]*corev3.QueryParameter, len(pairs))
 	for i, p := range pairs {
@@ -89,13 +89,24 @@ func queryParameters(pairs []policy.Header) []*corev3.QueryParameter {
 	return list
 }
 
+func escapeNames(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = escapeQuery(name)
+	}
+	return list
+}
+
+// escapeQuery leaves what application/x-www-form-urlencoded leaves, and
+// escapes that are already there: a policy may have escaped by itself.
 func escapeQuery(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		c := s[i]
-		safe := c > ' ' && c < 0x7f && !strings.ContainsRune("\"#&<>\\^`{|}%", rune(c)) || c == '%' && isEscape(s[i:])
-		if safe {
+		plain := c == '*' || c == '-' || c == '.' || c == '_' ||
+			'0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+		if plain || c == '%' && isEscape(s[i:]) {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'%', digits[c>>4], digits[c&15]})

@@ -113,7 +113,7 @@ func start(t testing.TB, change ...func(*world, *stack.Config)) *world {
 		if t.Failed() {
 			for _, name := range []string{"ussoauthz.log", "envoy.log"} {
 				text, err := os.ReadFile(s.Log(name))
-				t.Logf("%s (%v):\n%s", name, err, text[max(0, len(text)-8<<10):])
+				t.Logf("%s (%v):\n%s", name, err, text[max(0, len(text)-4<<10):])
 			}
 		}
 	})

@@ -49,7 +49,7 @@ decision := {
 
 decision := {
 	"allowed": true, "headers": {"x-plan": "gold"}, "response_headers_to_add": {"x-served-by": "policy"},
-	"request_headers_to_remove": ["x-debug"], "query_parameters_to_set": {"page size": "1 0"}, "query_parameters_to_remove": ["debug"],
+	"request_headers_to_remove": ["x-debug"], "query_parameters_to_set": {"page": "10"}, "query_parameters_to_remove": ["debug"],
 } if input.request.path == "/policy/changes"
 `
 
@@ -147,7 +147,7 @@ func TestAnswersToGRPC(t *testing.T) {
 		step tour.Step
 		want string
 	}{
-		{tour.Step{Host: "acme.example", Path: "/me"}, "16"},
+		{tour.Step{Host: "acme.example", Path: "/posts"}, "16"},
 		{tour.Step{Host: "acme.example", Path: "/posts/%zz"}, "3"},
 		{tour.Step{Host: "nobody.example", Path: "/me"}, "3"},
 		{tour.Step{Host: "acme.example", Path: "/policy/denied"}, "7"},
