@@ -1,6 +1,6 @@
 // Package envoybin finds the Envoy binary that the end-to-end tests and the
-// demo run, and fetches a pinned one where the machine has none. Nothing of it
-// is in the service.
+// demo run, fetches a pinned one where the machine has none, and runs it.
+// Nothing of it is in the service.
 package envoybin
 
 import (

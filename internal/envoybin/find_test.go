@@ -210,3 +210,19 @@ func (l *locked) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+func TestStartTellsWhyEnvoyEnded(t *testing.T) {
+	binary, err := envoybin.Fetch(t.Context(), repoCache, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log locked
+	process, err := envoybin.Start(t.Context(), binary, []byte("nonsense: 1\n"), &log, &log)
+	if err == nil {
+		process.Close()
+		t.Fatal("Envoy started with nonsense")
+	}
+	if !strings.Contains(err.Error(), "it ended") || !strings.Contains(log.String(), "nonsense") {
+		t.Errorf("got %v, and the log %s", err, log.String())
+	}
+}
