@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -413,10 +414,10 @@ func TestPlainDiscoveryOfThisMachine(t *testing.T) {
 // An ETag is that of one URL: under another it may mean another set.
 func TestAMovedKeySetIsReadAnew(t *testing.T) {
 	server := newKeyServer("")
-	moved := false
+	var moved atomic.Bool
 	server.handler = func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/discovery" && moved:
+		case r.URL.Path == "/discovery" && moved.Load():
 			fmt.Fprint(w, `{"issuer":"i","jwks_uri":"https://a.example/new"}`)
 		case r.URL.Path == "/discovery":
 			fmt.Fprint(w, `{"issuer":"i","jwks_uri":"https://a.example/old"}`)
@@ -432,7 +433,7 @@ func TestAMovedKeySetIsReadAnew(t *testing.T) {
 		find(t, r, "old", nil)
 		time.Sleep(10 * time.Minute)
 		find(t, r, "old", nil)
-		moved = true
+		moved.Store(true)
 		time.Sleep(time.Minute)
 		find(t, r, "new", nil)
 	})
