@@ -80,7 +80,11 @@ func printFaults(w io.Writer, faults config.Faults) {
 }
 
 func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level}
+	var level slog.Level
+	if level.UnmarshalText([]byte(cfg.Level)) != nil { // the configuration was checked
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "text" {
 		return slog.New(slog.NewTextHandler(w, options))
 	}

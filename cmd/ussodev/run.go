@@ -21,6 +21,7 @@ type cli struct {
 	Issuer   issuerCmd   `cmd:"" help:"Serve the key sets of a configuration's tenants, and mint tokens over HTTP."`
 	Token    tokenCmd    `cmd:"" help:"Mint a token for a tenant and print it."`
 	Upstream upstreamCmd `cmd:"" help:"Serve an application to put behind Envoy."`
+	Demo     demoCmd     `cmd:"" help:"Bring up the whole stack with a real Envoy, and take a tour of it."`
 }
 
 const description = `Development tools for ussoauthz: tokens and keys for the tenants of a
@@ -29,7 +30,8 @@ configuration, and an application to put behind Envoy. Never for production.
 Examples:
   ussodev issuer -c ussoauthz.yaml
   ussodev token -c ussoauthz.yaml --tenant acme --sub user:1 --scope read:posts
-  ussodev upstream --listen 127.0.0.1:8080`
+  ussodev upstream --listen 127.0.0.1:8080
+  ussodev demo --ussoauthz bin/ussoauthz`
 
 // streams is where a command writes.
 type streams struct{ out, err io.Writer }

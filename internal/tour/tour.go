@@ -16,6 +16,7 @@ import (
 // Token is who a request speaks for. Claims that are not said here are those
 // of a usual access token of the tenant.
 type Token struct {
+	Name      string // for the reader: the variable that holds it
 	Tenant    string
 	Subject   string
 	Workspace string
@@ -53,10 +54,10 @@ var IdentityHeaders = []string{"x-user-id", "x-tenant-id", "x-workspace-id", "x-
 const StepHeader = "x-tour-step"
 
 var (
-	alice = &Token{Tenant: "acme", Subject: "user:alice", Workspace: "ws_1", Roles: []string{"editor"}, Scopes: []string{"read:posts", "write:posts"}, Company: "Café 21"}
-	root  = &Token{Tenant: "acme", Subject: "user:root", Workspace: "ws_1", Roles: []string{"admin"}, Scopes: []string{"read:posts", "delete:posts"}}
-	gwen  = &Token{Tenant: "globex", Subject: "user:gwen", Workspace: "ws_7", Scopes: []string{"read:posts"}}
-	ines  = &Token{Tenant: "initech", Subject: "user:ines", Workspace: "ws_9", Scopes: []string{"read:posts"}}
+	alice = &Token{Name: "ALICE", Tenant: "acme", Subject: "user:alice", Workspace: "ws_1", Roles: []string{"editor"}, Scopes: []string{"read:posts", "write:posts"}, Company: "Café 21"}
+	root  = &Token{Name: "ROOT", Tenant: "acme", Subject: "user:root", Workspace: "ws_1", Roles: []string{"admin"}, Scopes: []string{"read:posts", "delete:posts"}}
+	gwen  = &Token{Name: "GWEN", Tenant: "globex", Subject: "user:gwen", Workspace: "ws_7", Scopes: []string{"read:posts"}}
+	ines  = &Token{Name: "INES", Tenant: "initech", Subject: "user:ines", Workspace: "ws_9", Scopes: []string{"read:posts"}}
 )
 
 func identity(t *Token) map[string]string {
@@ -76,7 +77,8 @@ func identity(t *Token) map[string]string {
 // Steps returns the story.
 func Steps() []Step {
 	expired, audience := *alice, *alice
-	expired.Expired, audience.Audience = true, "another-app"
+	expired.Name, expired.Expired = "ALICE_EXPIRED", true
+	audience.Name, audience.Audience = "ALICE_ELSEWHERE", "another-app"
 	const acme, globex = "acme.example", "globex.example"
 	spoof := [][2]string{{"X-User-Id", "user:root"}, {"X-Roles", "admin"}, {"X-Workspace-Id", "ws_9"}}
 	return []Step{
@@ -145,8 +147,8 @@ func (s Step) method() string {
 // Line is the request as a reader knows it: method, host and path.
 func (s Step) Line() string { return s.method() + " " + s.Host + s.Path }
 
-// Curl is the request as a command; token is what stands for the token in it.
-func (s Step) Curl(edge, token string) string {
+// Curl is the request as a command, with the token in the variable of its name.
+func (s Step) Curl(edge string) string {
 	words := []string{"curl -i --path-as-is"}
 	if s.Method != "" {
 		words = append(words, "-X "+s.Method)
@@ -158,9 +160,9 @@ func (s Step) Curl(edge, token string) string {
 	switch {
 	case s.Token == nil:
 	case s.Cookie:
-		words = append(words, `-H "Cookie: access_token=`+token+`"`)
+		words = append(words, `-H "Cookie: access_token=$`+s.Token.Name+`"`)
 	default:
-		words = append(words, `-H "Authorization: Bearer `+token+`"`)
+		words = append(words, `-H "Authorization: Bearer $`+s.Token.Name+`"`)
 	}
 	if s.Body != "" {
 		words = append(words, "-H "+quote("Content-Type: application/json"), "-d "+quote(s.Body))

@@ -55,10 +55,10 @@ func eventually(t testing.TB, ok func() bool) {
 // A service that is replaced under load loses no request: the old one drains
 // while Envoy already asks the new one.
 func TestDrainUnderLoad(t *testing.T) {
-	w := start(t)
+	w := start(t, func(w *world, _ *stack.Config) { w.drains = true })
 	// A second replica: Envoy's cluster gets both addresses.
 	twin := start(t, func(other *world, c *stack.Config) {
-		other.issuers, other.servers = w.issuers, w.servers
+		other.issuers, other.servers, other.drains = w.issuers, w.servers, true
 		c.Env = []string{"ACME_SSO=" + w.servers["acme"].URL(), "GLOBEX_SSO=" + w.servers["globex"].URL(), "INITECH_SSO=" + w.servers["initech"].URL()}
 		c.Edit = addEndpoint(w.Authz)
 	})

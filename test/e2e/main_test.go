@@ -72,6 +72,7 @@ type world struct {
 	servers  map[string]*jwttest.Server
 	recorder *tour.Recorder
 	client   *http.Client
+	drains   bool // the service takes its time to end
 }
 
 // start brings the whole road up; change may edit the stack's configuration.
@@ -97,6 +98,9 @@ func start(t testing.TB, change ...func(*world, *stack.Config)) *world {
 	}
 	for _, f := range change {
 		f(w, &cfg)
+	}
+	if !w.drains {
+		cfg.Env = append(cfg.Env, "USSOAUTHZ_DRAIN=0s")
 	}
 	s, err := stack.Start(t.Context(), cfg)
 	if err != nil {

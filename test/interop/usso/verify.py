@@ -1,0 +1,76 @@
+"""Ask the real USSO SDK about tokens: verify.py CASES.json
+
+CASES.json is {"now": seconds, "cases": [{"name", "token", "config",
+"token_type"}]}, where config holds the SDK's own names (jwks_url or key,
+issuer, audience, type). One JSON verdict per case goes to standard output:
+
+    {"name": ..., "accepted": true, "user": {"user_id", "sub", "tenant_id", ...}}
+    {"name": ..., "accepted": false, "error": "class: text"}
+"""
+
+import json
+import sys
+import types
+
+import usso_jwt.verify
+from usso.auth import UssoAuth
+from usso.config import AuthConfig
+
+FIELDS = (
+    "user_id", "sub", "tenant_id", "workspace_id", "roles", "scopes",
+    "token_type", "session_id", "jti", "iss", "exp", "nbf", "iat",
+)
+
+
+class Refused(Exception):
+    """What the SDK's integrations do not treat as a JWT."""
+
+
+def authenticate(auth, token, token_type):
+    """Do what the SDK's integrations do with a bearer token.
+
+    But an API key would be sent to a server, so that is refused here.
+    """
+    kind = auth.detect_compact_token_type(token)
+    if kind == "jwt":
+        return auth.user_data_from_token(token, expected_token_type=token_type)
+    if kind == "jwe":
+        return auth.user_data_from_jwe(token)
+    raise Refused("taken for an API key")
+
+
+def claim(value):
+    """Return a value that JSON can carry, the way it was in the token."""
+    return value if value is None or isinstance(value, (str, int, list)) else str(value)
+
+
+def verdict(case):
+    """Return the SDK's answer, whatever it raises."""
+    try:
+        auth = UssoAuth(jwt_config=AuthConfig(**case["config"]))
+        user = authenticate(auth, case["token"], case["token_type"])
+    except Exception as err:  # the SDK lets many kinds through
+        text = str(getattr(err, "message", None) or err)
+        return {
+            "name": case["name"],
+            "accepted": False,
+            "error": f"{type(err).__name__}: {text}"[:300],
+        }
+    return {
+        "name": case["name"],
+        "accepted": True,
+        "user": {name: claim(getattr(user, name)) for name in FIELDS},
+    }
+
+
+def main():
+    """Answer all cases at one instant, so that both sides see the same time."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        work = json.load(file)
+    usso_jwt.verify.time = types.SimpleNamespace(time=lambda: work["now"])
+    for case in work["cases"]:
+        print(json.dumps(verdict(case)))
+
+
+if __name__ == "__main__":
+    main()
