@@ -362,3 +362,17 @@ func BenchmarkRefuse(b *testing.B) {
 		})
 	}
 }
+
+// jwx panics on an Ed25519 key of 31 bytes. No loader lets one through; if one
+// did, it would have to cost a token and not the process.
+func TestPanicIsARefusal(t *testing.T) {
+	key, err := jwtverify.NewUncheckedKey(make([]byte, 31))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVerifier(t, config(mustSet(t, key)))
+	id, err := v.Verify(context.Background(), mint(t, newIssuer(t), good(nil), jwttest.WithKeyID("unchecked")))
+	if id != nil || !errors.Is(err, jwtverify.ErrSignature) || !strings.Contains(err.Error(), "panicked") {
+		t.Errorf("%v, %v", id, err)
+	}
+}
