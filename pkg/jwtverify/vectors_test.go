@@ -418,3 +418,31 @@ func (r *jwkRecipe) text(t testing.TB, f *forge) string {
 	}
 	return string(b)
 }
+
+// A vector that proves nothing must not pass for one that does.
+func TestUselessVectorsAreRefused(t *testing.T) {
+	useful := vector{Name: "n", Why: "w", Expect: "ok"}
+	if err := useful.check(); err != nil {
+		t.Fatal(err)
+	}
+	one := 1
+	for name, change := range map[string]func(*vector){
+		"no name":             func(v *vector) { v.Name = "" },
+		"no reason":           func(v *vector) { v.Why = "" },
+		"no expectation":      func(v *vector) { v.Expect = "" },
+		"unknown expectation": func(v *vector) { v.Expect = "ErrMalfromed" },
+		"two payloads":        func(v *vector) { v.Payload, v.Drop = "{}", []string{"exp"} },
+		"unused header":       func(v *vector) { v.Header, v.Token = "{}", "a.{{.P}}.c" },
+		"unused claims":       func(v *vector) { v.Drop, v.Token = []string{"exp"}, "a.b.c" },
+		"unused key":          func(v *vector) { v.Sign, v.Header, v.Token = "RS256", "{}", "{{.H}}.b.c" },
+		"two key sets":        func(v *vector) { v.Set, v.JWKS = "{}", []jwkRecipe{{Of: "EdDSA"}} },
+		"unused count":        func(v *vector) { v.Left = &one },
+		"unused identity":     func(v *vector) { v.Expect, v.Identity = "ErrIssuer", map[string]any{"ID": ""} },
+	} {
+		v := useful
+		change(&v)
+		if v.check() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
