@@ -69,7 +69,7 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 // the message holds: what it can't decide is a denial with a reason.
 func (a *Authorizer) Authorize(ctx context.Context, m *Message) (answer *Answer) {
 	answer = &Answer{DecisionID: newDecisionID(), PolicyRevision: a.policy.Revision()}
-	grpc := isGRPC(m.Headers)
+	grpc := false
 	// A fault of ours must not become a gRPC error, which Envoy may be told to
 	// treat as an allow.
 	defer func() {
@@ -77,6 +77,7 @@ func (a *Authorizer) Authorize(ctx context.Context, m *Message) (answer *Answer)
 			answer.deny(answers.Internal, fmt.Errorf("panic: %v", r)).finish(policy.Decision{}, nil, grpc)
 		}
 	}()
+	grpc = isGRPC(m.Headers)
 	decision, scopes := a.decide(ctx, m, answer)
 	if !answer.Allowed {
 		answer.finish(decision, scopes, grpc)

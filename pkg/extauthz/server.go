@@ -18,7 +18,8 @@ import (
 )
 
 // Server implements envoy.service.auth.v3.Authorization. It is safe for
-// concurrent use. The zero value is not usable: call NewServer.
+// concurrent use. The zero value denies everything, as one from NewServer does
+// until Use was called.
 type Server struct {
 	authv3.UnimplementedAuthorizationServer
 
@@ -106,7 +107,7 @@ func (s *Server) logAnswer(ctx context.Context, a *Answer, start time.Time) {
 	case a.Reason == answers.Internal || a.Reason == answers.PolicyError:
 		level = slog.LevelError
 	}
-	if !s.log.Enabled(ctx, level) {
+	if s.log == nil || !s.log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{
