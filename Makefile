@@ -25,8 +25,15 @@ demo: build ## a tour of requests through a real Envoy; ONCE=1 ends after it
 	$(BIN)/ussodev demo --ussoauthz $(BIN)/ussoauthz $(if $(ONCE),--once)
 
 .PHONY: test
-test: ## every test, with the race detector; needs python3 and a network for Envoy
-	$(GO) test -race -timeout 20m ./...
+test: unit e2e ## every test; needs python3 and a network, for Envoy
+
+.PHONY: unit
+unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
+
+.PHONY: e2e
+e2e: ## the whole road through a real Envoy, and what the documents show
+	$(GO) test -count 1 -timeout 20m ./test/...
 
 .PHONY: interop
 interop: ## a real OpenID provider and the real USSO SDK; needs node and python3

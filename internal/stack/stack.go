@@ -26,6 +26,9 @@ type Config struct {
 	Env       []string // further variables for the service
 	Dir       string   // for logs and Envoy's configuration
 	Upstream  string   // host:port of the application
+	// Authz is the host:port of a service that runs already; "": Ussoauthz is
+	// started.
+	Authz string
 	// UsualPorts tries the ports of the README first; a taken one is replaced.
 	UsualPorts bool
 	// Edit changes Envoy's configuration before it is written. nil: as shipped.
@@ -37,7 +40,7 @@ type Stack struct {
 	Edge       string // http://host:port of the edge listener
 	EnvoyAdmin string // http://host:port
 	Authz      string // host:port of the gRPC service
-	AuthzAdmin string // http://host:port
+	AuthzAdmin string // http://host:port; "" for Config.Authz
 
 	cfg   Config
 	authz *Process
@@ -59,7 +62,9 @@ func Start(ctx context.Context, cfg Config) (_ *Stack, err error) {
 	}
 	s.Edge, s.EnvoyAdmin = "http://"+ports[0], "http://"+ports[1]
 	s.Authz, s.AuthzAdmin = ports[2], "http://"+ports[3]
-	if err := s.StartAuthz(ctx); err != nil {
+	if cfg.Authz != "" {
+		s.Authz, s.AuthzAdmin = cfg.Authz, ""
+	} else if err := s.StartAuthz(ctx); err != nil {
 		return nil, err
 	}
 	return s, s.startEnvoy(ctx, ports)
