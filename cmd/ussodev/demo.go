@@ -19,7 +19,6 @@ import (
 	"github.com/ussoio/ussoauthz/internal/tour"
 	"github.com/ussoio/ussoauthz/internal/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
-	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 type demoCmd struct {
@@ -76,7 +75,6 @@ type demo struct {
 	streams  streams
 	dir      string
 	tenants  map[string]*devissuer.Tenant
-	issuers  map[string]tenants.Config
 	recorder *tour.Recorder
 	stack    *stack.Stack
 	serving  []chan error

@@ -256,6 +256,7 @@ func requireSound(t testing.TB, response *authv3.CheckResponse) {
 		t.Fatalf("a denial without status or body: %v", denied)
 	}
 	for _, h := range slices.Concat(response.GetOkResponse().GetHeaders(), denied.GetHeaders()) {
+		//lint:ignore SA1019 deprecated, and still what Envoys read first
 		if h.GetAppend() == nil || h.GetAppend().GetValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 			t.Fatalf("a header that does not overwrite: %v", h)
 		}

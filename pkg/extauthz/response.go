@@ -70,7 +70,8 @@ func options(headers []policy.Header, appends bool, action corev3.HeaderValueOpt
 	list := make([]*corev3.HeaderValueOption, len(headers))
 	for i, h := range headers {
 		list[i] = &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: h.Name, Value: h.Value},
+			Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value},
+			//lint:ignore SA1019 deprecated, and still what Envoy up to 1.36 and 1.40 read first
 			Append:       wrapperspb.Bool(appends),
 			AppendAction: action,
 		}
