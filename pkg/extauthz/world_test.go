@@ -48,9 +48,13 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(faults)
 	}
 	configs := []tenants.Config{config(acme, "acme", "acme.example", "*.acme.example"), config(globex, "globex", "globex.example")}
+	cache, err := jwtverify.NewCache(16 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []*tenants.Tenant
 	for i := range configs {
-		tenant, err := configs[i].Build("", tenants.Shared{Routes: routes})
+		tenant, err := configs[i].Build("", tenants.Shared{Routes: routes, Cache: cache})
 		if err != nil {
 			t.Fatal(err)
 		}

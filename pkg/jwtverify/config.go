@@ -30,6 +30,8 @@ type Config struct {
 	// claim, or a JSON pointer where it starts with a slash.
 	Claims map[string]string
 
+	Cache *Cache // of verified tokens; nil: each is verified anew
+
 	Now func() time.Time // nil: time.Now
 }
 
@@ -50,6 +52,10 @@ func New(c Config) (*Verifier, error) {
 		anyTenantID:     c.TenantIDs == nil,
 		requireTenantID: c.RequireTenantID,
 		now:             c.Now,
+		cache:           c.Cache,
+	}
+	if c.Cache != nil {
+		v.scope = c.Cache.scopes.Add(1)
 	}
 	if c.Algorithms == nil {
 		v.algorithms = Asymmetric()

@@ -37,6 +37,9 @@ type Verifier struct {
 	anyTenantID     bool
 	requireTenantID bool
 	now             func() time.Time
+
+	cache *Cache
+	scope uint64 // of this Verifier in the cache
 }
 
 // Proof remembers what made an identity true, so that a cache of verified
@@ -45,14 +48,17 @@ type Proof struct {
 	key                         *Key
 	kid                         string // as the header had it
 	expiry, notBefore, issuedAt int64
+	size                        int // of the token
 }
 
 // Verify returns whom a compact JWS access token speaks for. Every error wraps
 // exactly one sentinel of this package, and its text holds no bytes of the
 // token but a quoted, shortened kid; no *Identity comes with an error.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
-	id, _, err := v.Prove(ctx, token)
-	return id, err
+	if v.cache != nil {
+		return v.verifyCached(ctx, token)
+	}
+	return v.verifyFresh(ctx, token)
 }
 
 // Prove is Verify for callers that keep the identity: they must call Recheck
@@ -97,7 +103,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 	if err := v.checkClaims(&c); err != nil {
 		return nil, nil, err
 	}
-	proof := &Proof{key: key, kid: head.kid, expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
+	proof := &Proof{key: key, kid: head.kid, size: len(token), expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
 	return c.identity(tree), proof, nil
 }
 

@@ -16,6 +16,7 @@ type Shared struct {
 	Routes  *Routes            // for tenants without their own; nil: they have none
 	// RequireTenantID refuses tokens without tenant_id: see SharedIssuers.
 	RequireTenantID bool
+	Cache           *jwtverify.Cache // of verified tokens; nil: none
 	Now             func() time.Time // nil: time.Now
 }
 
@@ -105,6 +106,7 @@ func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Al
 		TenantIDs:       ids,
 		RequireTenantID: shared.RequireTenantID,
 		Claims:          c.Claims,
+		Cache:           shared.Cache,
 		Now:             shared.Now,
 	}
 }
