@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
@@ -78,112 +79,127 @@ func (a *Authorizer) Authorize(ctx context.Context, m *Message) (answer *Answer)
 		}
 	}()
 	grpc = isGRPC(m.Headers)
-	decision, scopes := a.decide(ctx, m, answer)
+	var r road
+	a.decide(ctx, m, &r, answer)
 	if !answer.Allowed {
-		answer.finish(decision, scopes, grpc)
+		answer.finish(r.decision, r.scopes(), grpc)
 	}
 	return answer
 }
 
-// decide walks the road of a request. It returns the policy's decision and the
-// scopes that the route wants, for the denial's body and challenge.
-func (a *Authorizer) decide(ctx context.Context, m *Message, answer *Answer) (policy.Decision, []string) {
-	var none policy.Decision
+// road is what is known about a request so far. What a step did not reach is
+// its zero value.
+type road struct {
+	req        *request
+	tenant     *tenants.Tenant
+	credential tenants.Credential
+	identity   *jwtverify.Identity
+	match      tenants.Match
+	matched    bool
+	input      *policy.Input
+	decision   policy.Decision
+}
+
+// scopes are those that the route wants, for the denial's challenge.
+func (r *road) scopes() []string {
+	if !r.matched {
+		return nil
+	}
+	return slices.Concat(r.match.Route.Scopes, r.match.Route.AnyScope)
+}
+
+// decide walks the road of a request, and stops where it is refused.
+func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *Answer) {
+	var err error
 	// 1. One reading of the request, or none.
-	req, err := parseMessage(m)
-	if err != nil {
+	if r.req, err = parseMessage(m); err != nil {
 		answer.deny(answers.InvalidRequest, err)
-		return none, nil
+		return
 	}
 	// 2. The tenant, before any token is read.
-	tenant, err := a.tenants.Select(m.Extensions, req.headers, req.host)
-	if err != nil {
+	if r.tenant, err = a.tenants.Select(m.Extensions, r.req.headers, r.req.host); err != nil {
 		answer.deny(answers.InvalidTenant, err)
-		return none, nil
+		return
 	}
-	answer.Tenant = tenant.ID
+	answer.Tenant = r.tenant.ID
 	// 3. The tenant's credential, and who it speaks for.
-	credential, identity, reason, err := authenticate(ctx, tenant, req)
-	if err != nil {
+	if reason, err := r.authenticate(ctx); err != nil {
 		answer.deny(reason, err)
-		return none, nil
+		return
 	}
-	if identity != nil {
-		answer.Subject, answer.WorkspaceID = subject(identity), identity.WorkspaceID
+	if r.identity != nil {
+		answer.Subject, answer.WorkspaceID = subject(r.identity), r.identity.WorkspaceID
 	}
-	if err := a.headers.apply(identity, tenant.ID, answer); err != nil {
+	if err := a.headers.apply(r.identity, r.tenant.ID, answer); err != nil {
 		answer.deny(answers.TokenInvalid, err)
-		return none, nil
+		return
 	}
 	// 4. The route.
-	match, matched := tenant.Routes.Match(req.method, req.segments)
-	input := a.input(m, req, tenant, identity)
-	var scopes []string
-	if matched {
-		answer.Route = match.Route.Match
-		scopes = append(match.Route.Scopes[:len(match.Route.Scopes):len(match.Route.Scopes)], match.Route.AnyScope...)
-		input.Route = a.routes[tenant.Routes][match.Index]
-		input.Params = pairs(match.Params)
+	r.input = r.policyInput(m)
+	if r.match, r.matched = r.tenant.Routes.Match(r.req.method, r.req.segments); r.matched {
+		answer.Route = r.match.Route.Match
+		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
+		r.input.Params = pairs(r.match.Params)
 	}
 	// 5. The policy, if there is still time: nobody waits for an answer that
 	// comes after the deadline, and it is not the policy's fault.
 	if err := ctx.Err(); err != nil {
 		answer.deny(answers.Overloaded, err)
-		return none, nil
+		return
 	}
-	decision := a.policy.Decide(ctx, input)
-	answer.Metadata = decision.Metadata
-	if !decision.Allowed {
-		answer.deny(decision.Reason, decision.Err)
-		return decision, scopes
+	r.decision = a.policy.Decide(ctx, r.input)
+	answer.Metadata = r.decision.Metadata
+	if !r.decision.Allowed {
+		answer.deny(r.decision.Reason, r.decision.Err)
+		return
 	}
-	if err := a.mutate(decision, credential, tenant, req, answer); err != nil {
+	if err := a.mutate(r, answer); err != nil {
+		r.decision = policy.Decision{}
 		answer.deny(answers.PolicyError, err)
-		return none, nil
+		return
 	}
 	// 6. The one place that allows.
 	answer.Allowed, answer.Reason = true, answers.Allowed
-	return decision, scopes
 }
 
 // authenticate reads the tenant's credential and verifies it. Without one the
 // identity is nil, and the policy decides whether that is enough.
-func authenticate(ctx context.Context, tenant *tenants.Tenant, req *request) (tenants.Credential, *jwtverify.Identity, answers.Reason, error) {
-	credential, err := tenant.Token.Credential(req.headers)
+func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err error) {
+	r.credential, err = r.tenant.Token.Credential(r.req.headers)
 	if err != nil {
 		if errors.Is(err, tenants.ErrAmbiguous) {
-			return credential, nil, answers.InvalidRequest, err
+			return answers.InvalidRequest, err
 		}
-		return credential, nil, answers.TokenInvalid, err
+		return answers.TokenInvalid, err
 	}
-	if credential.Token == "" {
-		return credential, nil, "", nil
+	if r.credential.Token == "" {
+		return "", nil
 	}
-	identity, err := tenant.Verifier.Verify(ctx, credential.Token)
+	r.identity, err = r.tenant.Verifier.Verify(ctx, r.credential.Token)
 	switch {
 	case err == nil:
-		return credential, identity, "", nil
+		return "", nil
 	case errors.Is(err, jwtverify.ErrKeysUnavailable):
-		return credential, nil, answers.KeysUnavailable, err
+		return answers.KeysUnavailable, err
 	case errors.Is(err, jwtverify.ErrExpired):
-		return credential, nil, answers.TokenExpired, err
+		return answers.TokenExpired, err
 	default:
-		return credential, nil, answers.TokenInvalid, err
+		return answers.TokenInvalid, err
 	}
 }
 
-func (a *Authorizer) input(m *Message, req *request, tenant *tenants.Tenant, identity *jwtverify.Identity) *policy.Input {
-	contentType, _ := req.headers.Get("content-type")
-	contentLength, _ := req.headers.Get("content-length")
+func (r *road) policyInput(m *Message) *policy.Input {
+	contentType, _ := r.req.headers.Get("content-type")
+	contentLength, _ := r.req.headers.Get("content-length")
 	return &policy.Input{
-		TenantID:   tenant.ID,
-		Issuer:     tenant.Issuer,
-		Identity:   identity,
-		Method:     req.method,
-		Host:       req.host,
-		Segments:   req.segments,
-		RawQuery:   req.query,
-		Headers:    pairs(req.headers),
+		TenantID:   r.tenant.ID,
+		Issuer:     r.tenant.Issuer,
+		Identity:   r.identity,
+		Method:     r.req.method,
+		Host:       r.req.host,
+		Segments:   r.req.segments,
+		RawQuery:   r.req.query,
+		Headers:    pairs(r.req.headers),
 		Body:       policy.Body{ContentType: contentType, ContentLength: contentLength, Partial: m.Partial, Bytes: m.Body},
 		Attributes: m.Attributes,
 	}
@@ -202,7 +218,8 @@ func pairs[S ~[]T, T ~struct{ Name, Value string }](list S) []policy.Header {
 // mutate adds to an allow what the policy and the configuration change in the
 // request. The identity headers are already in the answer, and nobody else may
 // name one of them.
-func (a *Authorizer) mutate(d policy.Decision, c tenants.Credential, t *tenants.Tenant, req *request, answer *Answer) error {
+func (a *Authorizer) mutate(r *road, answer *Answer) error {
+	d := &r.decision
 	for _, h := range d.Headers {
 		if a.headers.owns(h.Name) {
 			return fmt.Errorf("the policy sets the identity header %q", h.Name)
@@ -213,9 +230,9 @@ func (a *Authorizer) mutate(d policy.Decision, c tenants.Credential, t *tenants.
 			return fmt.Errorf("the policy removes the identity header %q", name)
 		}
 	}
-	a.headers.removeSpoofs(req.headers, answer)
+	a.headers.removeSpoofs(r.req.headers, answer)
 	if a.stripToken {
-		strip(c, t.Token, req.headers, answer)
+		strip(r.credential, r.tenant.Token, r.req.headers, answer)
 	}
 	answer.Headers = append(answer.Headers, d.Headers...)
 	answer.RemoveHeaders = append(answer.RemoveHeaders, d.RemoveHeaders...)
