@@ -19,6 +19,7 @@ const (
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Answer Envoy's checks."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every fault."`
+	Explain  explainCmd  `cmd:"" help:"Show each step of a decision about one request."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it answers checks."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
@@ -30,6 +31,7 @@ headers or deny with a reason.
 Examples:
   ussoauthz serve -c ussoauthz.yaml
   ussoauthz validate -c ussoauthz.yaml
+  ussoauthz explain -c ussoauthz.yaml --tenant acme --token "$TOKEN" GET /posts/42
   USSO_JWKS_URL=https://sso.example/.well-known/jwks.json \
     USSO_ISSUER=https://sso.example USSO_AUDIENCE=my-app ussoauthz serve`
 
