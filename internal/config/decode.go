@@ -204,7 +204,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, p *path) (written key
 		number, known := s.number[k.Value]
 		switch {
 		case !known:
-			d.unknown(k, p, s.names)
+			d.unknown(k, p, s.names, n)
 			continue
 		case lines[number] > 0:
 			d.doubled(k, p, lines[number])
@@ -233,14 +233,25 @@ func (d *decoder) key(k *yaml.Node, p *path) bool {
 	return false
 }
 
-func (d *decoder) unknown(k *yaml.Node, p *path, known []string) {
+func (d *decoder) unknown(k *yaml.Node, p *path, known []string, section *yaml.Node) {
 	problem := "unknown key."
 	if guess := nearest(k.Value, known); guess != "" {
 		problem = fmt.Sprintf("unknown key: did you mean %q?", guess)
-		d.mark(p.child(guess)) // so that it is not reported as missing too
+		if !hasKey(section, guess) {
+			d.mark(p.child(guess)) // so that it is not reported as missing too
+		}
 	}
 	sorted := slices.Sorted(slices.Values(known))
 	d.fault(k.Line, p.child(k.Value), problem+" Known here: "+list(sorted, len(sorted)))
+}
+
+func hasKey(section *yaml.Node, name string) bool {
+	for i := 0; i+1 < len(section.Content); i += 2 {
+		if section.Content[i].Value == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *decoder) doubled(k *yaml.Node, p *path, first int) {
