@@ -210,7 +210,7 @@ func isPublicKey(material []byte) bool {
 		strings.HasPrefix(text, "ssh-") || strings.HasPrefix(text, "ecdsa-sha2-") {
 		return true
 	}
-	der := []byte(text)
+	der := material // not text: its last byte may be a blank
 	if decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err == nil {
 		der = decoded
 	}
