@@ -70,6 +70,19 @@ func Start(ctx context.Context, cfg Config) (_ *Stack, err error) {
 	return s, s.startEnvoy(ctx, ports)
 }
 
+// StartService brings the service up alone and waits until it is ready.
+func StartService(ctx context.Context, cfg Config) (*Stack, error) {
+	ports, err := freePorts(cfg.UsualPorts, 9191, 9192)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{cfg: cfg, Authz: ports[0], AuthzAdmin: "http://" + ports[1]}
+	if err := s.StartAuthz(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
 func (s *Stack) startEnvoy(ctx context.Context, ports []string) error {
 	text, err := envoy.Config(envoy.Ports{Edge: ports[0], Admin: ports[1], Authz: s.Authz, Upstream: s.cfg.Upstream})
 	if err != nil {
