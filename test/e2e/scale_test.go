@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,7 +15,10 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/status"
 
 	"github.com/ussoio/ussoauthz/internal/stack"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
@@ -170,4 +174,28 @@ func residentMiB(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return kib >> 10
+}
+
+// Compressed checks are refused by the transport: a small message that becomes
+// a large one would pass the limit.
+func TestCompressedChecks(t *testing.T) {
+	s, err := stack.StartService(t.Context(), stack.Config{
+		Ussoauthz: binaries.ussoauthz, File: tenantsFile(t, 1, "http://127.0.0.1:1", "http://127.0.0.1:1/jwks.json"), Dir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(s.Authz, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(conn.Close(), s.Stop()); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err = authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{}, grpc.UseCompressor(gzip.Name))
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("got %v", err)
+	}
 }

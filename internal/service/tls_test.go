@@ -1,0 +1,138 @@
+package service_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// authority is a CA of the test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert, key}
+}
+
+// issue makes a certificate with a DNS name and, if uri is not empty, a URI.
+func (a *authority) issue(t *testing.T, dns, uri string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if dns != "" {
+		template.DNSNames = []string{dns}
+	}
+	if uri != "" {
+		u, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template.URIs = []*url.URL{u}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Who may ask: nobody in plaintext, nobody of another CA, and of ours only the
+// names on the list.
+func TestMutualTLS(t *testing.T) {
+	ca, otherCA, dir := newAuthority(t), newAuthority(t), t.TempDir()
+	server := ca.issue(t, "authz.internal", "")
+	key, err := x509.MarshalPKCS8PrivateKey(server.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", server.Certificate[0])
+	writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", key)
+	writePEM(t, filepath.Join(dir, "ca.pem"), "CERTIFICATE", ca.cert.Raw)
+	issuer := newIssuer(t)
+	s := start(t, parse(t, issuer, `tls:
+  cert_file: `+dir+`/cert.pem
+  key_file: `+dir+`/key.pem
+  client_ca_file: `+dir+`/ca.pem
+  peers: ["spiffe://mesh/envoy", envoy.internal]
+require_tls: true`))
+	token := mint(t, issuer, nil)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := func(version uint16, certs ...tls.Certificate) credentials.TransportCredentials {
+		return credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: "authz.internal", Certificates: certs, MinVersion: tls.VersionTLS10, MaxVersion: version})
+	}
+	for _, tt := range []struct {
+		name  string
+		creds credentials.TransportCredentials
+		ok    bool
+	}{
+		{"the URI on the list", client(0, ca.issue(t, "", "spiffe://mesh/envoy")), true},
+		{"the DNS name on the list", client(0, ca.issue(t, "envoy.internal", "")), true},
+		{"the right name beside a wrong one", client(0, ca.issue(t, "envoy.internal", "spiffe://mesh/other")), true},
+		{"TLS 1.2", client(tls.VersionTLS12, ca.issue(t, "envoy.internal", "")), true},
+		{"another URI", client(0, ca.issue(t, "", "spiffe://mesh/billing")), false},
+		{"a longer DNS name", client(0, ca.issue(t, "x.envoy.internal", "")), false},
+		{"no name", client(0, ca.issue(t, "", "")), false},
+		{"another CA", client(0, otherCA.issue(t, "envoy.internal", "spiffe://mesh/envoy")), false},
+		{"no certificate", client(0), false},
+		{"TLS 1.1", client(tls.VersionTLS11, ca.issue(t, "envoy.internal", "")), false},
+		{"plaintext", insecure.NewCredentials(), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			reason, err := check(t, dial(t, s.Address(), tt.creds), token)
+			switch {
+			case tt.ok && (err != nil || reason != "allowed"):
+				t.Errorf("%s %v", reason, err)
+			case !tt.ok && status.Code(err) != codes.Unavailable:
+				t.Errorf("%s %v: it was let in", reason, err)
+			}
+		})
+	}
+}
