@@ -106,13 +106,13 @@ func attributesOf(check *authv3.CheckRequest, headers tenants.Headers) (any, err
 
 // joined is the header block as Envoy sends it without encode_raw_headers.
 func joined(headers tenants.Headers) map[string]any {
-	m := make(map[string]any, len(headers))
+	lines := make(map[string][]string, len(headers))
 	for _, h := range headers {
-		value := strings.ToValidUTF8(h.Value, "!")
-		if first, ok := m[h.Name].(string); ok {
-			value = first + "," + value
-		}
-		m[h.Name] = value
+		lines[h.Name] = append(lines[h.Name], strings.ToValidUTF8(h.Value, "!"))
+	}
+	m := make(map[string]any, len(lines))
+	for name, values := range lines {
+		m[name] = strings.Join(values, ",")
 	}
 	return m
 }

@@ -158,26 +158,26 @@ func identityTerm(id *jwtverify.Identity) (*ast.Term, error) {
 // with "," for all others. Bytes that are no UTF-8 can't be in a Rego string
 // and become U+FFFD.
 func headersTerm(headers []Header) *ast.Term {
-	o := ast.NewObjectWithCapacity(len(headers))
+	lines := newGroups(len(headers))
 	for _, h := range headers {
-		key := ast.StringTerm(h.Name)
-		value := strings.ToValidUTF8(h.Value, "\uFFFD")
-		if first := o.Get(key); first != nil {
-			separator := ","
-			if h.Name == "cookie" {
-				separator = "; "
-			}
-			value = string(first.Value.(ast.String)) + separator + value
-		}
-		o.Insert(key, ast.StringTerm(value))
+		lines.add(h.Name, strings.ToValidUTF8(h.Value, "\uFFFD"))
 	}
-	return ast.NewTerm(o)
+	return lines.term(func(name string, values []string) *ast.Term {
+		if len(values) == 1 {
+			return ast.StringTerm(values[0])
+		}
+		separator := ","
+		if name == "cookie" {
+			separator = "; "
+		}
+		return ast.StringTerm(strings.Join(values, separator))
+	})
 }
 
 // queryTerm reads a query into lists of values. A query is never refused: what
 // doesn't decode to UTF-8 is kept as it was sent, and ";" is part of a value.
 func queryTerm(raw string) *ast.Term {
-	o := ast.NewObject()
+	pairs := newGroups(0)
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -185,12 +185,32 @@ func queryTerm(raw string) *ast.Term {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
-		key, v := ast.StringTerm(unescapeQuery(name)), ast.StringTerm(unescapeQuery(value))
-		if values := o.Get(key); values != nil {
-			o.Insert(key, ast.NewTerm(values.Value.(*ast.Array).Append(v)))
-		} else {
-			o.Insert(key, ast.ArrayTerm(v))
-		}
+		pairs.add(unescapeQuery(name), unescapeQuery(value))
+	}
+	return pairs.term(func(_ string, values []string) *ast.Term { return list(values) })
+}
+
+// groups collects values by name, in the time of their number: a name that
+// comes ten thousand times must not copy its list ten thousand times.
+type groups struct {
+	names  []string
+	values map[string][]string
+}
+
+func newGroups(size int) *groups { return &groups{values: make(map[string][]string, size)} }
+
+func (g *groups) add(name, value string) {
+	values, ok := g.values[name]
+	if !ok {
+		g.names = append(g.names, name)
+	}
+	g.values[name] = append(values, value)
+}
+
+func (g *groups) term(join func(name string, values []string) *ast.Term) *ast.Term {
+	o := ast.NewObjectWithCapacity(len(g.names))
+	for _, name := range g.names {
+		o.Insert(ast.StringTerm(name), join(name, g.values[name]))
 	}
 	return ast.NewTerm(o)
 }
