@@ -25,7 +25,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
-const tenSeconds = 10 * time.Second
+const slack = 10 * time.Second
 
 // newBench makes all keys and key sets, and publishes them.
 func newBench(t *testing.T) *bench {
