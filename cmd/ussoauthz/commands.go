@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -26,7 +28,8 @@ type serveCmd struct {
 
 func (serveCmd) Help() string {
 	return `Serves until SIGINT or SIGTERM, then drains: NOT_SERVING first, so that Envoy looks
-elsewhere, then a graceful stop.
+elsewhere, then a graceful stop. Watches the files that it was made from and takes a
+change that has no fault; SIGHUP makes it read them at once.
 
 Examples:
   ussoauthz serve -c ussoauthz.yaml
@@ -47,7 +50,33 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	defer reloadOnHangup(ctx, svc)()
 	return svc.Run(ctx)
+}
+
+// reloadOnHangup makes SIGHUP mean what it means to other servers. The function
+// that it returns ends that.
+func reloadOnHangup(ctx context.Context, svc *service.Service) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				svc.Reload()
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		cancel()
+		<-done
+	}
 }
 
 // load reads the file, or the environment where none is named, and prints the

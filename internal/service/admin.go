@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // adminHandler serves the probes: /livez says that the process runs, /readyz
@@ -34,10 +35,12 @@ func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
+	road := s.road.Load()
 	_ = encoder.Encode(map[string]any{ // the caller went away
 		"state":           state,
-		"policy_revision": s.policy.Revision(),
-		"tenants":         s.tenantStates(),
+		"policy_revision": road.Policy.Revision(),
+		"reload":          s.reloads.state(),
+		"tenants":         tenantStates(road.Tenants.Tenants()),
 	})
 }
 
@@ -51,10 +54,9 @@ type tenantState struct {
 	Error     string     `json:"error,omitempty"`
 }
 
-func (s *Service) tenantStates() []tenantState {
-	tenants := s.tenants.Tenants()
-	states := make([]tenantState, len(tenants))
-	for i, t := range tenants {
+func tenantStates(list []*tenants.Tenant) []tenantState {
+	states := make([]tenantState, len(list))
+	for i, t := range list {
 		states[i] = tenantState{ID: t.ID, Source: "static"}
 		remote, ok := t.Keys.(*jwtverify.RemoteKeySet)
 		if !ok {

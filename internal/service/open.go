@@ -12,39 +12,135 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Road is what a configuration decides by, without a server around it: for
-// tools. Close it after use.
+// Road is everything that a configuration decides by: one immutable snapshot.
+// A reload makes a new one beside it.
 type Road struct {
 	Tenants    *tenants.Directory
 	Policy     *policy.Engine
 	Authorizer *extauthz.Authorizer
-	fetcher    *jwtverify.Fetcher
+
+	cfg     *config.Config
+	fetcher *jwtverify.Fetcher // of its own; nil: the service's
 }
 
-// Open builds the road of a configuration. Keys are fetched behind it.
-func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Road, err error) {
-	r := &Road{fetcher: jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})}
-	defer func() {
-		if err != nil {
-			r.Close()
-		}
-	}()
-	if r.Tenants, err = openTenants(cfg, r.fetcher); err != nil {
+// Open builds the road of a configuration without a server around it: for
+// tools. Keys are fetched behind it. Close it after use.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, error) {
+	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
+	r, err := openRoad(ctx, cfg, fetcher)
+	if err != nil {
+		fetcher.Close()
 		return nil, err
 	}
+	r.fetcher = fetcher
+	return r, nil
+}
+
+// openRoad builds a road with the keys of a fetcher that others may share: a
+// source that they have open keeps its keys. Nothing is left open on an error.
+func openRoad(ctx context.Context, cfg *config.Config, fetcher *jwtverify.Fetcher) (*Road, error) {
+	r := &Road{cfg: cfg}
+	var err error
+	// The policy first: it may have faults, and opens nothing.
 	if r.Policy, err = policy.New(ctx, policyConfig(cfg)); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
+	}
+	if r.Tenants, err = openTenants(cfg, fetcher); err != nil {
+		return nil, err
 	}
 	r.Authorizer, err = extauthz.NewAuthorizer(extauthz.Config{
 		Tenants: r.Tenants, Policy: r.Policy, Headers: identityHeaders(cfg), StripToken: !cfg.ForwardToken,
 	})
-	return r, err
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
-// Close releases what Open opened.
+// Close releases what is open. A check that still walks this road keeps the
+// keys that it has.
 func (r *Road) Close() {
-	if r.Tenants != nil {
-		r.Tenants.Close()
+	r.Tenants.Close()
+	if r.fetcher != nil {
+		r.fetcher.Close()
 	}
-	r.fetcher.Close()
+}
+
+// openTenants builds the directory. The caller closes it.
+func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher) (*tenants.Directory, error) {
+	common, faults := tenants.NewRoutes(cfg.Routes)
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
+	}
+	cache, err := tokenCache(cfg)
+	if err != nil {
+		return nil, err
+	}
+	required := tenants.SharedIssuers(cfg.Tenants)
+	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
+	closeAll := func() {
+		for _, t := range list {
+			t.Close()
+		}
+	}
+	for i := range cfg.Tenants {
+		t, err := cfg.Tenants[i].Build(cfg.Dir, tenants.Shared{
+			Fetcher: fetcher, Routes: common, RequireTenantID: required[cfg.Tenants[i].ID], Cache: cache,
+		})
+		if err != nil {
+			closeAll()
+			return nil, fmt.Errorf("tenant %s: %w", cfg.Tenants[i].ID, err)
+		}
+		list = append(list, t)
+	}
+	if cfg.Single {
+		return tenants.NewSingle(list[0]), nil
+	}
+	directory, err := tenants.NewDirectory(tenants.Selection{
+		Header:    cfg.TenantSelection.Header,
+		Extension: cfg.TenantSelection.ContextExtension,
+		Default:   cfg.TenantSelection.Default,
+	}, list)
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	return directory, nil
+}
+
+// tokenCache is nil where the configuration switches it off.
+func tokenCache(cfg *config.Config) (*jwtverify.Cache, error) {
+	if cfg.Caches.Tokens == 0 {
+		return nil, nil
+	}
+	return jwtverify.NewCache(int64(cfg.Caches.Tokens))
+}
+
+// policyConfig is the policy's part of a configuration.
+func policyConfig(cfg *config.Config) policy.Config {
+	return policy.Config{
+		Entrypoint: cfg.Policy.Entrypoint,
+		Paths:      cfg.Policy.Paths,
+		Timeout:    cfg.Policy.Timeout,
+		AllowNet:   cfg.Policy.AllowNet,
+	}
+}
+
+func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
+	h := cfg.IdentityHeaders
+	return extauthz.IdentityHeaders{
+		UserID: h.UserID, TenantID: h.TenantID, WorkspaceID: h.WorkspaceID,
+		Roles: h.Roles, Scopes: h.Scopes, Claims: h.Claims,
+	}
+}
+
+// Validate compiles the policy of a configuration that was read without a
+// fault. With that, whatever New would build was checked, and nothing was
+// opened: no listener and no key URL.
+func Validate(ctx context.Context, cfg *config.Config) error {
+	if _, err := policy.New(ctx, policyConfig(cfg)); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	return nil
 }

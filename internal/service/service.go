@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,18 +22,17 @@ import (
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
-	"github.com/ussoio/ussoauthz/pkg/policy"
-	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // Service is ussoauthz with one configuration. Make one with New, run it once
 // with Run.
 type Service struct {
-	cfg     *config.Config
+	cfg     *config.Config // that it was started with
 	log     *slog.Logger
 	fetcher *jwtverify.Fetcher
-	tenants *tenants.Directory
-	policy  *policy.Engine
+	road    atomic.Pointer[Road]
+	reloads reloads
+	tls     atomic.Pointer[tls.Config] // nil: plaintext
 	checks  *extauthz.Server
 	grpc    *grpc.Server
 	health  *health.Server
@@ -55,23 +55,14 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Service,
 	}()
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
-	if s.tenants, err = openTenants(cfg, s.fetcher); err != nil {
-		return nil, err
-	}
-	if s.policy, err = policy.New(ctx, policyConfig(cfg)); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	authorizer, err := extauthz.NewAuthorizer(extauthz.Config{
-		Tenants:    s.tenants,
-		Policy:     s.policy,
-		Headers:    identityHeaders(cfg),
-		StripToken: !cfg.ForwardToken,
-	})
+	road, err := openRoad(ctx, cfg, s.fetcher)
 	if err != nil {
 		return nil, err
 	}
+	s.road.Store(road)
+	s.reloads.begin(cfg, log)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
-	s.checks.Use(authorizer)
+	s.checks.Use(road.Authorizer)
 	return s, s.open()
 }
 
@@ -118,11 +109,17 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 			Timeout:               10 * time.Second,
 		}),
 	)
-	tls, err := TLSFiles{Cert: s.cfg.TLS.CertFile, Key: s.cfg.TLS.KeyFile, ClientCA: s.cfg.TLS.ClientCAFile, Peers: s.cfg.TLS.Peers}.load()
-	if err != nil || tls == nil {
+	certificates, err := tlsFiles(s.cfg).load()
+	if err != nil || certificates == nil {
 		return options, err
 	}
-	return append(options, grpc.Creds(credentials.NewTLS(tls))), nil
+	s.tls.Store(certificates)
+	return append(options, grpc.Creds(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2"},
+		// Each connection takes what is current: certificates are renewed.
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
+	}))), nil
 }
 
 // Address is where checks are answered; of use where the configuration said
@@ -146,13 +143,15 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.adminListener != nil {
 		go func() { failed <- s.admin.Serve(s.adminListener) }()
 	}
+	watching := s.watch(ctx)
+	defer watching()
 	s.ready.Store(true)
 	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 	s.log.Info("serving",
 		slog.String("listen", s.Address().String()),
 		slog.Any("admin", s.AdminAddress()),
-		slog.Int("tenants", len(s.tenants.Tenants())),
-		slog.String("policy_revision", s.policy.Revision()))
+		slog.Int("tenants", len(s.road.Load().Tenants.Tenants())),
+		slog.String("policy_revision", s.road.Load().Policy.Revision()))
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)
@@ -200,8 +199,8 @@ func (s *Service) Close() {
 			_ = l.Close() // closed twice after Serve
 		}
 	}
-	if s.tenants != nil {
-		s.tenants.Close()
+	if road := s.road.Load(); road != nil {
+		road.Close()
 	}
 	if s.fetcher != nil {
 		s.fetcher.Close()
@@ -211,82 +210,4 @@ func (s *Service) Close() {
 func (s *Service) setHealth(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	s.health.SetServingStatus("", status)
 	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
-}
-
-// openTenants builds the directory. The caller closes it.
-func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher) (*tenants.Directory, error) {
-	common, faults := tenants.NewRoutes(cfg.Routes)
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
-	}
-	cache, err := tokenCache(cfg)
-	if err != nil {
-		return nil, err
-	}
-	required := tenants.SharedIssuers(cfg.Tenants)
-	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
-	closeAll := func() {
-		for _, t := range list {
-			t.Close()
-		}
-	}
-	for i := range cfg.Tenants {
-		t, err := cfg.Tenants[i].Build(cfg.Dir, tenants.Shared{
-			Fetcher: fetcher, Routes: common, RequireTenantID: required[cfg.Tenants[i].ID], Cache: cache,
-		})
-		if err != nil {
-			closeAll()
-			return nil, fmt.Errorf("tenant %s: %w", cfg.Tenants[i].ID, err)
-		}
-		list = append(list, t)
-	}
-	if cfg.Single {
-		return tenants.NewSingle(list[0]), nil
-	}
-	directory, err := tenants.NewDirectory(tenants.Selection{
-		Header:    cfg.TenantSelection.Header,
-		Extension: cfg.TenantSelection.ContextExtension,
-		Default:   cfg.TenantSelection.Default,
-	}, list)
-	if err != nil {
-		closeAll()
-		return nil, err
-	}
-	return directory, nil
-}
-
-// tokenCache is nil where the configuration switches it off.
-func tokenCache(cfg *config.Config) (*jwtverify.Cache, error) {
-	if cfg.Caches.Tokens == 0 {
-		return nil, nil
-	}
-	return jwtverify.NewCache(int64(cfg.Caches.Tokens))
-}
-
-// policyConfig is the policy's part of a configuration.
-func policyConfig(cfg *config.Config) policy.Config {
-	return policy.Config{
-		Entrypoint: cfg.Policy.Entrypoint,
-		Paths:      cfg.Policy.Paths,
-		Timeout:    cfg.Policy.Timeout,
-		AllowNet:   cfg.Policy.AllowNet,
-	}
-}
-
-func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
-	h := cfg.IdentityHeaders
-	return extauthz.IdentityHeaders{
-		UserID: h.UserID, TenantID: h.TenantID, WorkspaceID: h.WorkspaceID,
-		Roles: h.Roles, Scopes: h.Scopes, Claims: h.Claims,
-	}
-}
-
-// Validate compiles the policy of a configuration that was read without a
-// fault. With that, whatever New would build was checked, and nothing was
-// opened: no listener and no key URL.
-func Validate(ctx context.Context, cfg *config.Config) error {
-	if _, err := policy.New(ctx, policyConfig(cfg)); err != nil {
-		return fmt.Errorf("policy: %w", err)
-	}
-	return nil
 }

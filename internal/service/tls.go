@@ -7,18 +7,24 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/ussoio/ussoauthz/internal/config"
 )
 
-// TLSFiles names what the gRPC listener's TLS is made of. The zero value is
+// listenerTLS names what the gRPC listener's TLS is made of. The zero value is
 // plaintext.
-type TLSFiles struct {
+type listenerTLS struct {
 	Cert, Key string
 	ClientCA  string   // set: callers must show a certificate of it
 	Peers     []string // set: and it must have one of these URI or DNS names
 }
 
+func tlsFiles(cfg *config.Config) listenerTLS {
+	return listenerTLS{Cert: cfg.TLS.CertFile, Key: cfg.TLS.KeyFile, ClientCA: cfg.TLS.ClientCAFile, Peers: cfg.TLS.Peers}
+}
+
 // load returns nil for plaintext.
-func (f TLSFiles) load() (*tls.Config, error) {
+func (f listenerTLS) load() (*tls.Config, error) {
 	if f.Cert == "" {
 		return nil, nil
 	}
@@ -53,7 +59,7 @@ var errPeer = errors.New("the caller's certificate has none of the names in tls.
 
 // checkPeer compares the caller's subject alternative names with the list. The
 // chain was verified before; a resumed session comes here as well.
-func (f TLSFiles) checkPeer(state tls.ConnectionState) error {
+func (f listenerTLS) checkPeer(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return errPeer
 	}

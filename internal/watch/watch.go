@@ -48,18 +48,19 @@ func New(cfg Config, paths []string) *Watcher {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{cfg: cfg, trigger: make(chan struct{}, 1)}
-	w.Watch(paths)
-	return w
+	paths = slices.Clone(paths)
+	return &Watcher{cfg: cfg, trigger: make(chan struct{}, 1), paths: paths, last: take(paths)}
 }
 
-// Watch replaces what is watched: a new configuration names other files. What
-// the files hold now is no change.
+// Watch replaces what is watched: a new configuration names other files. Other
+// paths than before count as a change: whoever read the files before this call
+// may have read what is not there any more.
 func (w *Watcher) Watch(paths []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.paths = slices.Clone(paths)
-	w.last = take(w.paths)
+	if !slices.Equal(w.paths, paths) {
+		w.paths, w.last = slices.Clone(paths), fingerprint{}
+	}
 }
 
 // Trigger makes Run call changed whether or not anything changed.
