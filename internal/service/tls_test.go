@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,15 +49,16 @@ func newAuthority(t *testing.T) *authority {
 	return &authority{cert, key}
 }
 
-// issue makes a certificate with a DNS name and, if uri is not empty, a URI.
-func (a *authority) issue(t *testing.T, dns, uri string) tls.Certificate {
+// issue makes a certificate with a DNS name and a URI, unless they are empty.
+func (a *authority) issue(t *testing.T, dns, uri string, serial ...int64) tls.Certificate {
 	t.Helper()
+	serial = append(serial, 2)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial[0]), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if dns != "" {
@@ -134,5 +136,71 @@ require_tls: true`))
 				t.Errorf("%s %v: it was let in", reason, err)
 			}
 		})
+	}
+}
+
+// served is the certificate that the listener shows now.
+func served(t *testing.T, s *running, roots *x509.CertPool) *big.Int {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.Address().String(), &tls.Config{RootCAs: roots, ServerName: "authz.internal", NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }() // the handshake was all
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber
+}
+
+// A renewed certificate is taken without a restart, and a broken one is not.
+func TestCertificateReload(t *testing.T) {
+	ca, dir, issuer := newAuthority(t), t.TempDir(), newIssuer(t)
+	put := func(serial int64, broken bool) {
+		t.Helper()
+		cert := ca.issue(t, "authz.internal", "", serial)
+		key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if broken {
+			key = key[:10]
+		}
+		writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", key)
+		writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", cert.Certificate[0])
+	}
+	put(10, false)
+	settings := "tls: {cert_file: " + dir + "/cert.pem, key_file: " + dir + "/key.pem}"
+	cfg := parse(t, issuer, settings)
+	if err := os.WriteFile(cfg.Path, []byte("listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}\n"+settings+`
+tenants:
+  acme: {hosts: [acme.example], issuer: "https://sso.example", audience: app, jwks_file: keys.json}
+routes:
+  - match: /
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, cfg)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	shows := func(want int64) bool { return served(t, s, roots).Int64() == want }
+	if !shows(10) {
+		t.Fatal("not the first certificate")
+	}
+	put(11, false)
+	for limit := time.Now().Add(20 * time.Second); !shows(11); {
+		if time.Now().After(limit) {
+			t.Fatal("the renewed certificate is not taken")
+		}
+	}
+	put(12, true)
+	s.Reload()
+	for limit := time.Now().Add(20 * time.Second); ; {
+		if _, body := get(t, "http://"+s.AdminAddress().String()+"/readyz?verbose"); strings.Contains(body, `"error"`) {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatal("the broken certificate is not reported")
+		}
+	}
+	if !shows(11) {
+		t.Error("the broken certificate took effect")
 	}
 }
