@@ -18,10 +18,11 @@ const (
 )
 
 type cli struct {
-	Issuer   issuerCmd   `cmd:"" help:"Serve the key sets of a configuration's tenants, and mint tokens over HTTP."`
-	Token    tokenCmd    `cmd:"" help:"Mint a token for a tenant and print it."`
-	Upstream upstreamCmd `cmd:"" help:"Serve an application to put behind Envoy."`
-	Demo     demoCmd     `cmd:"" help:"Bring up the whole stack with a real Envoy, and take a tour of it."`
+	Issuer      issuerCmd      `cmd:"" help:"Serve the key sets of a configuration's tenants, and mint tokens over HTTP."`
+	Token       tokenCmd       `cmd:"" help:"Mint a token for a tenant and print it."`
+	Upstream    upstreamCmd    `cmd:"" help:"Serve an application to put behind Envoy."`
+	EnvoyConfig envoyConfigCmd `cmd:"" help:"Write Envoy's configuration with addresses of your own."`
+	Demo        demoCmd        `cmd:"" help:"Bring up the whole stack with a real Envoy, and take a tour of it."`
 }
 
 const description = `Development tools for ussoauthz: tokens and keys for the tenants of a

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/ussoio/ussoauthz/envoy"
+)
+
+type envoyConfigCmd struct {
+	Edge     string `placeholder:"ADDRESS" help:"Where Envoy listens. Default: as in envoy/envoy.yaml."`
+	Authz    string `placeholder:"ADDRESS" help:"Where ussoauthz answers: host:port."`
+	Upstream string `placeholder:"ADDRESS" help:"Where the application is: host:port."`
+	Admin    string `placeholder:"ADDRESS" help:"Envoy's admin interface."`
+	Out      string `placeholder:"FILE" help:"Where to write it. Default: standard output."`
+}
+
+func (envoyConfigCmd) Help() string {
+	return `Writes the shipped, hardened Envoy configuration with addresses of your own.
+
+Example:
+  ussodev envoy-config --edge 0.0.0.0:10000 --authz ussoauthz:9191 --upstream upstream:8080`
+}
+
+// Run writes the configuration.
+func (c envoyConfigCmd) Run(s streams) error {
+	text, err := envoy.Config(envoy.Ports{Edge: c.Edge, Authz: c.Authz, Upstream: c.Upstream, Admin: c.Admin})
+	if err != nil {
+		return err
+	}
+	if c.Out == "" {
+		_, err = s.out.Write(text)
+		return err
+	}
+	if err := os.WriteFile(c.Out, text, 0o644); err != nil { // Envoy reads it as another user
+		return fmt.Errorf("writing Envoy's configuration: %w", err)
+	}
+	return nil
+}
