@@ -13,13 +13,13 @@ import (
 	"syscall"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/pkg/extauthz"
 )
 
 type serveCmd struct {
@@ -181,7 +181,7 @@ func (c healthCmd) Run(ctx context.Context, s streams) error {
 	defer func() { _ = conn.Close() }() // the answer is known by then
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	request := &grpc_health_v1.HealthCheckRequest{Service: authv3.Authorization_ServiceDesc.ServiceName}
+	request := &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName}
 	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, request)
 	if err != nil {
 		return fmt.Errorf("asking %s: %w", c.Address, err)

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -209,5 +208,5 @@ func (s *Service) Close() {
 
 func (s *Service) setHealth(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	s.health.SetServingStatus("", status)
-	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+	s.health.SetServingStatus(extauthz.ServiceName, status)
 }

@@ -43,10 +43,13 @@ func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})}
 }
 
+// ServiceName is the gRPC service that Envoy asks, and asks the health of.
+const ServiceName = "envoy.service.auth.v3.Authorization"
+
 // serviceDesc is the generated description with a handler that reads through
 // our codec.
 var serviceDesc = grpc.ServiceDesc{
-	ServiceName: authv3.Authorization_ServiceDesc.ServiceName,
+	ServiceName: ServiceName,
 	HandlerType: authv3.Authorization_ServiceDesc.HandlerType,
 	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
 	Metadata:    authv3.Authorization_ServiceDesc.Metadata,
