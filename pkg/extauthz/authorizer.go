@@ -96,6 +96,7 @@ type road struct {
 	identity   *jwtverify.Identity
 	match      tenants.Match
 	matched    bool
+	ambiguous  bool // another server could see another route: none matches
 	input      *policy.Input
 	decision   policy.Decision
 }
@@ -136,7 +137,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 	}
 	// 4. The route.
 	r.input = r.policyInput(m)
-	if r.match, r.matched = r.tenant.Routes.Match(r.req.method, r.req.segments); r.matched {
+	if r.findRoute(); r.matched {
 		answer.Route = r.match.Route.Match
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
 		r.input.Params = pairs(r.match.Params)
@@ -185,6 +186,16 @@ func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err err
 		return answers.TokenExpired, err
 	default:
 		return answers.TokenInvalid, err
+	}
+}
+
+// findRoute takes a route only where the upstream can't take another: a slash
+// at the end or a ";x" must not lead past the route of /admin to that of /.
+func (r *road) findRoute() {
+	routes := r.tenant.Routes
+	match, matched := routes.Match(r.req.method, r.req.segments)
+	if r.ambiguous = matched && routes.Ambiguous(r.req.method, r.req.segments); matched && !r.ambiguous {
+		r.match, r.matched = match, true
 	}
 }
 

@@ -122,6 +122,10 @@ func inspect(token string) string {
 }
 
 func (x *Explanation) routeStep(r *road) {
+	if r.ambiguous {
+		x.step("route", false, "not one alone: a server that ignores a slash at the end, or path parameters, would take the path for that of another route")
+		return
+	}
 	if !r.matched {
 		x.step("route", false, "none of %d matches", r.tenant.Routes.Len())
 		return
@@ -181,6 +185,9 @@ func (x *Explanation) advice(r *road) string {
 	case answers.WorkspaceMismatch:
 		return fmt.Sprintf("%s is for the workspace in %s; the token's is %q", route, r.match.Route.Workspace, r.identity.WorkspaceID)
 	case answers.NoRoute:
+		if r.ambiguous {
+			return "the path fits a broad route, and without its last slash or its path parameters a narrower one: ask for it as that route has it, or add a route for it as it is"
+		}
 		return fmt.Sprintf("no route of the tenant %s matches %s /%s: add one to routes", r.tenant.ID, r.req.method, strings.Join(r.req.segments, "/"))
 	case answers.TokenNotFound:
 		return fmt.Sprintf("%s needs a token, in the header %s or the cookie %s", route, r.tenant.Token.Header, r.tenant.Token.Cookie)

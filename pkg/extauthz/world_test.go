@@ -38,6 +38,7 @@ func newWorld(t testing.TB) *world {
 		{Match: "POST /posts", Scopes: []string{"read:posts", "admin:posts"}},
 		{Match: "DELETE /posts", AnyScope: []string{"delete:posts", "admin:posts"}},
 		{Match: "GET /files/{path...}"},
+		{Match: "GET /files/secret", Roles: []string{"admin"}},
 		{Match: "GET /admin", Roles: []string{"admin"}},
 		{Match: "GET /team", Roles: []string{"admin", "owner"}},
 		{Match: "GET /all", AllRoles: []string{"editor", "admin"}},

@@ -84,6 +84,58 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+// What a broad pattern allows must not open what a narrower one guards, in a
+// server behind that reads the path more loosely.
+func TestAmbiguous(t *testing.T) {
+	r := mustRoutes(t,
+		"GET /posts/{id}", "GET /posts/latest", "GET /posts/{id}/{rest...}", "/admin", "/{page...}",
+		"GET /both", "/both/", "GET /users/{user}/keys/{$}", "GET /users/alice/keys", "/v;1/x", "/only/{$}")
+	tests := []struct {
+		method, path string
+		want         bool
+	}{
+		{"GET", "/posts/42", false},
+		{"GET", "/posts/latest", false},
+		{"GET", "/posts/42/", false}, // the pair /posts/{id} and /posts/{id}/…
+		{"GET", "/posts/latest/", true},
+		{"GET", "/posts/latest;v=1", true},
+		{"GET", "/posts/latest;v=1/", true},
+		{"GET", "/posts/42;v=1", false},
+		{"GET", "/posts;x/latest", true},
+		{"GET", "/;x/posts/latest", true},
+		{"GET", "/admin", false},
+		{"GET", "/admin/", true},
+		{"GET", "/admin;", true},
+		{"GET", "/admin/;x", true},
+		{"POST", "/Admin", false}, // the case of a path is not looked at
+		{"GET", "/page/", false},
+		{"GET", "/page;x", false},
+		{"GET", "/a/;x/b", false},
+		{"GET", "/both/", false},
+		{"GET", "/both", false},
+		{"GET", "/both;x", true},
+		{"GET", "/users/bob/keys/", false},
+		{"GET", "/users/alice/keys/", true},
+		{"HEAD", "/users/alice/keys/", true},
+		{"GET", "/v;1/x", false},
+		{"GET", "/only/", false},
+		{"GET", "/", false},
+	}
+	for _, test := range tests {
+		if got := r.Ambiguous(test.method, segments(test.path)); got != test.want {
+			m, _ := r.Match(test.method, segments(test.path))
+			t.Errorf("%s %s, which matches %+v: got %v", test.method, test.path, m.Route, got)
+		}
+	}
+	shallow := mustRoutes(t, "/{tenant}/admin")
+	if !shallow.Ambiguous("GET", segments("/;x/admin")) {
+		t.Error("/;x/admin is /admin to some, and no route allows that")
+	}
+	if shallow.Ambiguous("GET", nil) || shallow.Ambiguous("GET", []string{""}) {
+		t.Error("what nothing matches is not ambiguous")
+	}
+}
+
 func TestMatchNothing(t *testing.T) {
 	empty := mustRoutes(t)
 	for _, path := range [][]string{nil, {}, {""}, {"a"}} {

@@ -19,6 +19,7 @@ type node struct {
 type leaf struct {
 	index    int
 	segments int
+	shape    string // the pattern's path without its end, wildcards without their names
 	multi    bool
 	wilds    []wildcard
 }
@@ -38,7 +39,7 @@ func (r *Routes) insert(index int, p pattern) {
 			r.methods[p.method] = root
 		}
 	}
-	l := &leaf{index: index, segments: len(p.segments)}
+	l := &leaf{index: index, segments: len(p.segments), shape: shape(p.segments)}
 	for i, s := range p.segments {
 		switch s.kind {
 		case wildSegment:
@@ -80,16 +81,83 @@ func (r *Routes) insert(index int, p pattern) {
 // It allocates the params, and one string more where {name...} stands for
 // several segments.
 func (r *Routes) Match(method string, segments []string) (Match, bool) {
-	l, exact := r.find(method, segments, false)
+	l := r.lookup(method, segments)
 	if l == nil {
 		return Match{}, false
 	}
-	if !exact && segments[len(segments)-1] != "" {
-		if _, redirect := r.find(method, segments, true); redirect {
-			return Match{}, false
+	return Match{Route: &r.list[l.index], Index: l.index, Params: l.params(segments)}, true
+}
+
+func (r *Routes) lookup(method string, segments []string) *leaf {
+	l, exact := r.find(method, segments, false)
+	if l == nil || exact || segments[len(segments)-1] == "" {
+		return l
+	}
+	if _, redirect := r.find(method, segments, true); redirect {
+		return nil
+	}
+	return l
+}
+
+// shape is equal for /posts/{id} and /posts/{post}/.
+func shape(segments []segment) string {
+	var b strings.Builder
+	for _, s := range segments {
+		switch s.kind {
+		case literalSegment:
+			b.WriteString("/" + s.text)
+		case wildSegment:
+			b.WriteString("//") // no literal is empty
 		}
 	}
-	return Match{Route: &r.list[l.index], Index: l.index, Params: l.params(segments)}, true
+	return b.String()
+}
+
+// Ambiguous tells whether another server could serve the request as the path
+// of another route than the one that Match finds: one that ignores a slash at
+// the end (Express, older Spring), or one that drops path parameters (";v=1",
+// servlet containers). A broad pattern must not open a path that a narrower
+// one guards.
+//
+// Two patterns that differ by the slash alone were meant to differ, and a
+// pattern with a ";" of its own is for a server that takes it as it stands.
+func (r *Routes) Ambiguous(method string, segments []string) bool {
+	l := r.lookup(method, segments)
+	if l == nil {
+		return false
+	}
+	readings := [][]string{trimSlash(segments)}
+	if plain, found := trimParameters(segments); found && !strings.Contains(r.list[l.index].Match, ";") {
+		readings = append(readings, plain, trimSlash(plain))
+	}
+	for i, reading := range readings {
+		other := r.lookup(method, reading)
+		if other != l && (other != nil && other.shape != l.shape || other == nil && i > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// trimSlash returns the segments of the path without a slash at its end.
+func trimSlash(segments []string) []string {
+	if n := len(segments); n > 1 && segments[n-1] == "" {
+		return segments[:n-1]
+	}
+	return segments
+}
+
+// trimParameters returns the segments without their parameters, and without
+// those that are nothing but parameters: "/;x/admin" is "/admin" to some.
+func trimParameters(segments []string) (plain []string, found bool) {
+	for i, s := range segments {
+		name, _, cut := strings.Cut(s, ";")
+		found = found || cut
+		if name != "" || i == len(segments)-1 {
+			plain = append(plain, name)
+		}
+	}
+	return plain, found
 }
 
 // find looks for the method's own patterns first, and then for those of every
