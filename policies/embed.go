@@ -1,8 +1,9 @@
 // Package policies holds the Rego that is built into the service: the usso
-// library for policy authors, and the policy that serves where the
-// configuration names none.
+// library for policy authors, the policy that serves where the configuration
+// names none, and the schema of what a policy can read.
 //
-// The same files run in stock OPA: `opa test policies/` runs their tests.
+// The same files run in stock OPA: `opa test policies/` runs their tests, and
+// `opa eval --schema policies/schemas/input.json` checks a policy.
 package policies
 
 import "embed"
@@ -12,3 +13,12 @@ import "embed"
 //
 //go:embed usso/usso.rego usso/scopes.rego authz/authz.rego
 var FS embed.FS
+
+// InputSchema is the file of Schemas that describes input.
+const InputSchema = "schemas/input.json"
+
+// Schemas holds InputSchema, a JSON schema of draft 7: the newest that OPA
+// reads.
+//
+//go:embed schemas/input.json
+var Schemas embed.FS

@@ -55,9 +55,14 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet))
-	if compiler.Compile(sources.modules); compiler.Failed() {
-		return nil, explainCompile(compiler.Errors)
+	schema, err := loadInputSchema()
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa)
+	compiler.Compile(sources.modules)
+	if errs := schema.explainTypes(compiler.Errors, compiler.Modules); len(errs) > 0 {
+		return nil, explainCompile(errs)
 	}
 	ref, err := entrypoint(compiler, cfg.Entrypoint)
 	if err != nil {

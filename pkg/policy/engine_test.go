@@ -71,7 +71,7 @@ func TestResults(t *testing.T) {
 		{"an allow has one reason", `decision := {"allowed": true, "reason": "insufficient_scope"}`, policy.Decision{Allowed: true, Reason: answers.Allowed}},
 		{"a reason of the table", `decision := {"allowed": false, "reason": "insufficient_scope", "detail": "no"}`, policy.Decision{Reason: answers.InsufficientScope, Detail: "no"}},
 		{"a reason of its own", `decision := {"allowed": false, "reason": "out_of_hours"}`, deny("out_of_hours")},
-		{"undefined", `decision := true if input.method == "nothing"`, deny(answers.PolicyError)},
+		{"undefined", `decision := true if input.request.method == "nothing"`, deny(answers.PolicyError)},
 		{"a string", `decision := "true"`, deny(answers.PolicyError)},
 		{"a number", `decision := 1`, deny(answers.PolicyError)},
 		{"null", `decision := null`, deny(answers.PolicyError)},
