@@ -27,5 +27,5 @@ func GuardedTransport(denyPrivate bool, roots *x509.CertPool) *http.Transport {
 func (f *Fetcher) Idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.running == 0 && len(f.queue.hosts) == 0
+	return f.running == [lanes]int{} && len(f.queue.hosts) == 0
 }

@@ -12,7 +12,7 @@ import (
 
 // FetcherConfig holds the limits of a Fetcher. The zero value is a good one.
 type FetcherConfig struct {
-	MaxFetches  int           // fetches at a time; 0: 32
+	MaxFetches  int           // fetches at a time, a quarter of them for requests that wait; 0: 32
 	MaxPerHost  int           // of them to one host; 0: 2
 	Timeout     time.Duration // of one fetch in all, discovery included; 0: 5 s
 	DenyPrivate bool          // refuse private addresses; link-local ones always are
@@ -39,7 +39,7 @@ type Fetcher struct {
 	closed  bool
 	sources map[string]*source
 	queue   queue
-	running int
+	running [lanes]int
 }
 
 // NewFetcher makes a Fetcher. The caller must Close it.
@@ -146,12 +146,12 @@ func (f *Fetcher) enqueue(s *source, lane int) {
 
 // dispatch begins as many fetches as the limits allow. mu is held.
 func (f *Fetcher) dispatch() {
-	for !f.closed && f.running < f.cfg.MaxFetches {
-		s := f.queue.pop()
+	for !f.closed && f.running[ordinary]+f.running[urgent] < f.cfg.MaxFetches {
+		s := f.queue.pop(f.running[ordinary] < f.maxOrdinary())
 		if s == nil {
 			return
 		}
-		f.running++
+		f.running[s.lane]++
 		s.state = running
 		s.fetches++
 		var ctx context.Context
@@ -165,6 +165,11 @@ func (f *Fetcher) dispatch() {
 	}
 }
 
+// maxOrdinary leaves a quarter of the fetches to sources that requests wait
+// for: hosts that hang, each its own, would hold all of them until they time
+// out, while a request waits for much less.
+func (f *Fetcher) maxOrdinary() int { return max(1, f.cfg.MaxFetches*3/4) }
+
 // finish takes the result of a fetch over and plans the next one.
 func (f *Fetcher) finish(s *source, r *result) {
 	var lines []func()
@@ -176,7 +181,7 @@ func (f *Fetcher) finish(s *source, r *result) {
 	f.mu.Lock()
 	s.cancel()
 	s.state = idle
-	f.running--
+	f.running[s.lane]--
 	f.queue.release(s)
 	if !s.closed { // else the result comes too late: nobody asked for it any more
 		f.arm(s, s.take(r, note))

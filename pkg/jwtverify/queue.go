@@ -56,11 +56,15 @@ func (q *queue) remove(s *source) {
 	q.settle(h)
 }
 
-// pop takes the next source and a slot of its host, or returns nil.
-func (q *queue) pop() *source {
+// pop takes the next source and a slot of its host, or returns nil. It leaves
+// the ordinary lane alone unless that is allowed.
+func (q *queue) pop(allowOrdinary bool) *source {
 	lane := urgent - q.last
 	if q.ready[lane].Len() == 0 {
 		lane = q.last
+	}
+	if !allowOrdinary {
+		lane = urgent
 	}
 	front := q.ready[lane].Front()
 	if front == nil {

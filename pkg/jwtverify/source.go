@@ -138,6 +138,7 @@ func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 		f.enqueue(s, urgent)
 	case queued:
 		f.queue.hurry(s)
+		f.dispatch() // there may be a place for it that ordinary ones do not get
 	}
 	if s.done == nil {
 		s.done = make(chan struct{})
