@@ -173,6 +173,9 @@ func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err err
 		}
 		return answers.TokenInvalid, err
 	}
+	if err := r.req.checkCredentialBytes(); err != nil {
+		return answers.InvalidRequest, err
+	}
 	if r.credential.Token == "" {
 		return "", nil
 	}
@@ -200,7 +203,7 @@ func (r *road) findRoute() {
 }
 
 func (r *road) policyInput(m *Message) *policy.Input {
-	contentType, _ := r.req.headers.Get("content-type")
+	contentType := joinedLines(r.req.headers, "content-type") // any of two may be the upstream's
 	contentLength, _ := r.req.headers.Get("content-length")
 	return &policy.Input{
 		TenantID:   r.tenant.ID,
@@ -242,30 +245,45 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 		}
 	}
 	a.headers.removeSpoofs(r.req.headers, answer)
-	if a.stripToken {
-		strip(r.credential, r.tenant.Token, r.req.headers, answer)
+	// Envoy removes after it has set: what is in both lists would be gone. So a
+	// policy that sends another token upstream overrules strip; of what it sets
+	// and removes itself, the removal stays.
+	sets := func(name string) bool {
+		return slices.ContainsFunc(d.Headers, func(h policy.Header) bool { return h.Name == name })
 	}
-	answer.Headers = append(answer.Headers, d.Headers...)
+	if a.stripToken {
+		headers, remove := strip(r.credential, r.tenant.Token, r.req.headers)
+		answer.Headers = append(answer.Headers, slices.DeleteFunc(headers, func(h policy.Header) bool {
+			return sets(h.Name) || slices.Contains(d.RemoveHeaders, h.Name)
+		})...)
+		answer.RemoveHeaders = append(answer.RemoveHeaders, slices.DeleteFunc(remove, sets)...)
+	}
+	for _, h := range d.Headers {
+		if !slices.Contains(d.RemoveHeaders, h.Name) {
+			answer.Headers = append(answer.Headers, h)
+		}
+	}
 	answer.RemoveHeaders = append(answer.RemoveHeaders, d.RemoveHeaders...)
 	answer.ResponseHeaders = d.ResponseHeaders
 	answer.SetQuery, answer.RemoveQuery = d.SetQuery, d.RemoveQuery
 	return nil
 }
 
-// strip removes the credential that was used, and it alone, from the request.
-func strip(c tenants.Credential, source tenants.TokenSource, headers tenants.Headers, answer *Answer) {
+// strip removes the credential that was used, and it alone, from the request:
+// it returns the headers to set and those to remove.
+func strip(c tenants.Credential, source tenants.TokenSource, request tenants.Headers) (headers []policy.Header, remove []string) {
 	if c.Header {
-		answer.RemoveHeaders = append(answer.RemoveHeaders, strings.ToLower(source.Header))
+		remove = append(remove, strings.ToLower(source.Header))
 	}
 	if !c.Cookie {
-		return
+		return nil, remove
 	}
-	if rest, keep := source.Strip(headers); keep {
-		rest = strings.ToValidUTF8(rest, "!") // as Envoy shows such bytes; protobuf can't carry them
-		answer.Headers = append(answer.Headers, policy.Header{Name: "cookie", Value: rest})
-	} else {
-		answer.RemoveHeaders = append(answer.RemoveHeaders, "cookie")
+	rest, keep := source.Strip(request)
+	if !keep {
+		return nil, append(remove, "cookie")
 	}
+	rest = strings.ToValidUTF8(rest, "!") // as Envoy shows such bytes; protobuf can't carry them
+	return []policy.Header{{Name: "cookie", Value: rest}}, remove
 }
 
 func subject(id *jwtverify.Identity) string {

@@ -187,6 +187,30 @@ func TestStripToken(t *testing.T) {
 	}
 }
 
+// Envoy removes after it has set: a name in both lists would be gone.
+func TestSetOrRemovedAndNeverBoth(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		name, result, header string
+		value                string // "": removed
+	}{
+		{"another token for the upstream", `"headers": {"Authorization": "Bearer inner"}`, "authorization", "Bearer inner"},
+		{"another cookie", `"headers": {"cookie": "inner=1"}`, "cookie", "inner=1"},
+		{"no cookie at all", `"request_headers_to_remove": ["Cookie"]`, "cookie", ""},
+		{"what it sets and removes itself", `"headers": {"x-a": "1"}, "request_headers_to_remove": ["X-A"]`, "x-a", ""},
+	} {
+		a := w.authorizer(t, own(t, `decision := {"allowed": true, `+tt.result+`}`), func(c *extauthz.Config) { c.StripToken = true })
+		token := w.tokens["alice"]
+		got := a.Authorize(t.Context(), w.ask("GET", "/me", "", [2]string{"authorization", "Bearer " + token}, [2]string{"cookie", "a=1; access_token=" + token}))
+		if !got.Allowed {
+			t.Fatalf("%s: %s %v", tt.name, got.Reason, got.Err)
+		}
+		if v := value(got.Headers, tt.header); v != tt.value || slices.Contains(got.RemoveHeaders, tt.header) != (v == "") {
+			t.Errorf("%s: set %v, removed %v", tt.name, got.Headers, got.RemoveHeaders)
+		}
+	}
+}
+
 func TestForwardedByDefault(t *testing.T) {
 	w := newWorld(t)
 	got := w.authorizer(t, policy.Config{}).Authorize(t.Context(), w.ask("GET", "/me", "alice", [2]string{"cookie", "a=1"}))

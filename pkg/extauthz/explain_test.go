@@ -25,6 +25,7 @@ func TestExplain(t *testing.T) {
 		{"GET", "/admin", "alice", answers.InsufficientRole, "request tenant credential token verification route !policy", `the token has roles ["editor" "author"]`},
 		{"GET", "/workspaces/ws_2", "alice", answers.WorkspaceMismatch, "request tenant credential token verification route !policy", `the token's is "ws_1"`},
 		{"GET", "/nothing", "alice", answers.NoRoute, "request tenant credential token verification !route !policy", "no route of the tenant acme matches GET /nothing"},
+		{"GET", "/files/secret/", "admin", answers.NoRoute, "request tenant credential token verification !route !policy", "a narrower one"},
 		{"GET", "/me", "", answers.TokenNotFound, "request tenant credential route !policy", "route GET /me needs a token"},
 		{"GET", "/me", "expired", answers.TokenExpired, "request tenant credential token !verification", "token expired"},
 		{"GET", "/me", "globex", answers.TokenInvalid, "request tenant credential token !verification", "bad signature"},

@@ -38,13 +38,13 @@ type identityHeaders struct {
 	names  IdentityHeaders
 	claims []claimHeader // in the order of their names
 	all    []string
-	owned  map[string]bool
+	owned  map[string]string // the folded name to the name
 }
 
 type claimHeader struct{ header, claim string }
 
 func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
-	h := &identityHeaders{names: names, owned: map[string]bool{}}
+	h := &identityHeaders{names: names, owned: map[string]string{}}
 	for _, name := range []string{names.UserID, names.TenantID, names.WorkspaceID, names.Roles, names.Scopes} {
 		h.own(name)
 	}
@@ -58,15 +58,33 @@ func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 func (h *identityHeaders) own(name string) {
 	if name != "" {
 		h.all = append(h.all, name)
-		h.owned[dashed(name)] = true
+		h.owned[folded(name)] = name
 	}
 }
 
 // owns tells whether a lower-case name reaches the upstream as an identity
-// header: servers in the CGI tradition read x_user_id as x-user-id.
-func (h *identityHeaders) owns(name string) bool { return h.owned[dashed(name)] }
+// header: servers in the CGI tradition read x_user_id as x-user-id, and some of
+// them (lighttpd) every sign as "_".
+func (h *identityHeaders) owns(name string) bool {
+	_, owned := h.owned[folded(name)]
+	return owned
+}
 
-func dashed(name string) string { return strings.ReplaceAll(name, "_", "-") }
+// isSpelling tells whether a name is an identity header's in another spelling.
+func (h *identityHeaders) isSpelling(name string) bool {
+	own, owned := h.owned[folded(name)]
+	return owned && own != name
+}
+
+// folded allocates only for a name with another sign than a dash.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
+			return r
+		}
+		return '-'
+	}, name)
+}
 
 // apply sets the identity's headers on the answer and removes the others, so
 // that no header of a client's is ever taken for ours. A nil identity removes
@@ -88,6 +106,10 @@ func (h *identityHeaders) apply(id *jwtverify.Identity, tenant string, a *Answer
 		if !visible(plain.value) {
 			return fmt.Errorf("%w: the %s", errHeaderValue, plain.what)
 		}
+	}
+	// It is no header where there is a user id too, but goes to logs, Envoy's among them.
+	if hasControl(id.Subject) || len(id.Subject) > maxElement {
+		return fmt.Errorf("%w: the subject", errHeaderValue)
 	}
 	a.setOrRemove(h.names.UserID, id.UserID)
 	a.setOrRemove(h.names.TenantID, tenant)
@@ -119,8 +141,7 @@ func (a *Answer) setOrRemove(name, value string) {
 // headers by which ext_authz itself speaks.
 func (h *identityHeaders) removeSpoofs(headers tenants.Headers, a *Answer) {
 	for _, header := range headers {
-		spelling := strings.Contains(header.Name, "_") && h.owns(header.Name)
-		if spelling || header.Name == "x-envoy-auth-failure-mode-allowed" || header.Name == "x-envoy-auth-headers-to-remove" {
+		if h.isSpelling(header.Name) || header.Name == "x-envoy-auth-failure-mode-allowed" || header.Name == "x-envoy-auth-headers-to-remove" {
 			a.RemoveHeaders = append(a.RemoveHeaders, header.Name)
 		}
 	}
@@ -134,6 +155,10 @@ func visible(s string) bool {
 		}
 	}
 	return len(s) <= maxElement
+}
+
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // join joins names that are visible ASCII and hold no separator: a role

@@ -208,13 +208,28 @@ func canonicalHeaders(m *Message) (tenants.Headers, error) {
 			return nil, errors.New("a header's name is no token")
 		}
 		name := strings.ToLower(h.Name)
-		// In a credential a control byte makes a bad token, which has an answer of its own.
-		if name != "authorization" && name != "cookie" && !httpguts.ValidHeaderFieldValue(h.Value) {
+		if !carriesCredential(name) && !httpguts.ValidHeaderFieldValue(h.Value) {
 			return nil, fmt.Errorf("the header %q has a control byte", name)
 		}
 		headers = append(headers, tenants.Header{Name: name, Value: h.Value})
 	}
 	return headers, nil
+}
+
+// carriesCredential names the headers where a control byte is first of all a
+// bad token, which has an answer of its own.
+func carriesCredential(name string) bool { return name == "authorization" || name == "cookie" }
+
+// checkCredentialBytes refuses control bytes beside the token, which canonicalHeaders
+// let pass: a cookie without its token goes back to Envoy in our answer, and
+// must not bring lines of its own.
+func (r *request) checkCredentialBytes() error {
+	for _, h := range r.headers {
+		if carriesCredential(h.Name) && !httpguts.ValidHeaderFieldValue(h.Value) {
+			return fmt.Errorf("the header %q has a control byte", h.Name)
+		}
+	}
+	return nil
 }
 
 func agrees(m *Message, h tenants.Header) bool {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +120,16 @@ func (s *Server) logAnswer(ctx context.Context, a *Answer, start time.Time) {
 		slog.Duration("took", time.Since(start)),
 	}
 	if a.Err != nil {
-		attrs = append(attrs, slog.String("error", a.Err.Error()))
+		attrs = append(attrs, slog.String("error", shorten(a.Err.Error())))
 	}
 	s.log.LogAttrs(ctx, level, "decision", attrs...)
+}
+
+// shorten bounds an error's text: a policy's can repeat what a client sent.
+func shorten(text string) string {
+	const most = 1 << 10
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
