@@ -154,8 +154,8 @@ func TestEdge(t *testing.T) {
 	e := newEdge(t)
 
 	t.Run("identity headers are ours", func(t *testing.T) {
-		e.checks.answer([]string{"x-user-id: user:1", "x-company-id: c1"}, []string{"x-roles", "x_roles", "x-tenant-id", "authorization", "cookie", "x-envoy-auth-headers-to-remove"})
-		status, got := e.send(t, "/", "a.example", "X-User-Id: admin", "X-Roles: admin", "X-Company-Id: evil",
+		e.checks.answer([]string{"x-user-id: user:1", "x-company-id: c1"}, []string{"x-roles", "x_roles", "x.roles", "x-company~id", "x-tenant-id", "authorization", "cookie", "x-envoy-auth-headers-to-remove"})
+		status, got := e.send(t, "/", "a.example", "X-User-Id: admin", "X-Roles: admin", "X-Company-Id: evil", "X.Roles: admin", "X-Company~Id: evil",
 			"X-Tenant-Id: acme", "Authorization: Bearer t", "Cookie: access_token=t", "X-Envoy-Auth-Failure-Mode-Allowed: true")
 		if status != http.StatusOK {
 			t.Fatalf("status %d", status)
@@ -165,7 +165,7 @@ func TestEdge(t *testing.T) {
 				t.Errorf("%s: %q, want %q alone", name, got.Headers[name], want)
 			}
 		}
-		for _, name := range []string{"x-roles", "x-tenant-id", "authorization", "cookie", "x-envoy-auth-failure-mode-allowed"} {
+		for _, name := range []string{"x-roles", "x.roles", "x-company~id", "x-tenant-id", "authorization", "cookie", "x-envoy-auth-failure-mode-allowed"} {
 			if values, there := got.Headers[name]; there {
 				t.Errorf("%s: %q reached the application", name, values)
 			}
