@@ -48,6 +48,12 @@ const (
 	maxBody        = 64 << 10
 	maxDetail      = 1 << 10
 	maxReason      = 64
+
+	// Envoy reads answers of 100 nested messages at most, and an object takes
+	// three of them. An answer that it can't read is an error to it, which
+	// failure_mode_allow opens, even where it was a denial.
+	maxMetadataDepth = 16
+	maxMetadata      = 64 << 10 // bytes, about
 )
 
 // fault is the denial of a policy that failed.
@@ -308,7 +314,12 @@ func readMetadata(value ast.Value) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the result's dynamic_metadata: %w", err)
 	}
-	metadata, ok := plainNumbers(native).(map[string]any)
+	room := maxMetadata
+	plain, err := plainNumbers(native, maxMetadataDepth, &room)
+	if err != nil {
+		return nil, err
+	}
+	metadata, ok := plain.(map[string]any)
 	if !ok {
 		return nil, errors.New("the result's dynamic_metadata has keys that are no strings")
 	}
@@ -316,23 +327,40 @@ func readMetadata(value ast.Value) (map[string]any, error) {
 }
 
 // plainNumbers turns json.Number into float64, the only number of a
-// protobuf Struct.
-func plainNumbers(v any) any {
+// protobuf Struct. It ends where depth or room do.
+func plainNumbers(v any, depth int, room *int) (_ any, err error) {
+	const perValue = 8
+	*room -= perValue
+	if text, ok := v.(string); ok {
+		*room -= len(text)
+	}
+	switch {
+	case *room < 0:
+		return nil, fmt.Errorf("the result's dynamic_metadata has more than %d bytes", maxMetadata)
+	case depth < 0:
+		return nil, fmt.Errorf("the result's dynamic_metadata is nested more than %d levels deep", maxMetadataDepth)
+	}
 	switch v := v.(type) {
 	case json.Number:
 		f, err := v.Float64()
 		if err != nil {
-			return v.String()
+			*room -= len(v)
+			return v.String(), nil
 		}
-		return f
+		return f, nil
 	case map[string]any:
 		for k, e := range v {
-			v[k] = plainNumbers(e)
+			*room -= len(k)
+			if v[k], err = plainNumbers(e, depth-1, room); err != nil {
+				return nil, err
+			}
 		}
 	case []any:
 		for i, e := range v {
-			v[i] = plainNumbers(e)
+			if v[i], err = plainNumbers(e, depth-1, room); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return v
+	return v, nil
 }
