@@ -258,7 +258,7 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 		})...)
 		answer.RemoveHeaders = append(answer.RemoveHeaders, slices.DeleteFunc(remove, sets)...)
 	}
-	for _, h := range d.Headers {
+	for _, h := range oneLineEach(d.Headers) {
 		if !slices.Contains(d.RemoveHeaders, h.Name) {
 			answer.Headers = append(answer.Headers, h)
 		}

@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
@@ -38,27 +39,39 @@ func (b Body) term() (value *ast.Term, truncated bool, err error) {
 	if b.truncated() {
 		return ast.NullTerm(), true, nil
 	}
-	media, params, err := mime.ParseMediaType(b.ContentType)
-	if err != nil {
-		return ast.NullTerm(), false, nil
-	}
-	switch media {
-	case "application/json":
-		v, err := ast.ValueFromReader(bytes.NewReader(b.Bytes))
+	// A type is looked for anywhere and in any case, not parsed: of a header
+	// that is malformed or holds two types the upstream may believe any part,
+	// and a policy must not see nothing where the upstream sees a document.
+	switch kind := strings.ToLower(b.ContentType); {
+	case strings.Contains(kind, "application/json"):
+		v, err := readJSON(b.Bytes)
 		if err != nil {
 			return nil, false, fmt.Errorf("reading the JSON body: %w", err)
 		}
 		return ast.NewTerm(v), false, nil
-	case "application/x-www-form-urlencoded":
+	case strings.Contains(kind, "application/x-www-form-urlencoded"):
 		form, err := url.ParseQuery(string(b.Bytes))
 		if err != nil {
 			return nil, false, fmt.Errorf("reading the form body: %w", err)
 		}
 		return native(form)
-	case "multipart/form-data":
+	case strings.Contains(kind, "multipart/form-data"):
+		_, params, err := mime.ParseMediaType(b.ContentType)
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+		}
 		return multipartTerm(b.Bytes, params["boundary"])
 	}
 	return ast.NullTerm(), false, nil
+}
+
+// readJSON keeps every digit of a number, and takes one document alone.
+func readJSON(text []byte) (ast.Value, error) {
+	var v any
+	if err := util.UnmarshalJSON(text, &v); err != nil {
+		return nil, err
+	}
+	return ast.InterfaceToValue(v)
 }
 
 func native(v any) (*ast.Term, bool, error) {
@@ -90,9 +103,9 @@ func multipartTerm(body []byte, boundary string) (*ast.Term, bool, error) {
 		if name == "" {
 			continue
 		}
-		if part.Header.Get("Content-Type") == "application/json" {
+		if strings.Contains(strings.ToLower(part.Header.Get("Content-Type")), "application/json") {
 			var v any
-			if err := util.UnmarshalJSON(data, &v); err != nil { // keeps every digit
+			if err := util.UnmarshalJSON(data, &v); err != nil {
 				return nil, false, fmt.Errorf("reading the JSON part %q: %w", name, err)
 			}
 			form[name] = append(form[name], v)

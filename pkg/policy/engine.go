@@ -192,8 +192,11 @@ func entrypoint(compiler *ast.Compiler, path string) (ast.Ref, error) {
 		}
 		ref = append(ref, ast.StringTerm(part))
 	}
-	if len(compiler.GetRulesExact(ref)) > 0 {
-		return ref, nil
+	// A rule, or the rules that make up an object: result["allowed"] := …
+	for _, rule := range compiler.GetRulesWithPrefix(ref) {
+		if len(rule.Module.Package.Path) < len(ref) { // and no package
+			return ref, nil
+		}
 	}
 	var rules []string
 	for _, module := range compiler.Modules {

@@ -98,6 +98,9 @@ decision := {"allowed": false} if input.request.method == "GET"`, deny(answers.P
 		{"a broken status", `decision := {"allowed": false, "http_status": 403.5}`, deny(answers.PolicyError)},
 		{"a status as a string", `decision := {"allowed": false, "http_status": "403"}`, deny(answers.PolicyError)},
 		{"metadata that is no object", `decision := {"allowed": true, "dynamic_metadata": []}`, deny(answers.PolicyError)},
+		{"an object in pieces", `decision["allowed"] := input.request.method == "GET"
+decision["detail"] := "never" if input.request.method == "PUT"
+decision.http_status := 403`, policy.Decision{Allowed: true, Reason: answers.Allowed, Status: 403}},
 		{"everything", `decision := {
 	"allowed": false, "reason": "policy_denied", "detail": "d", "http_status": 302, "body": "sorry",
 	"headers": [{"Location": "/login"}, {"Set-Cookie": ["a=1", "b=2"]}],
@@ -224,6 +227,10 @@ func TestBodies(t *testing.T) {
 		want string
 	}{
 		{"json", policy.Body{ContentType: "application/json; charset=utf-8", Bytes: []byte(`{"a": 1}`)}, `input.parsed_body == {"a": 1}`},
+		{"json in capitals", policy.Body{ContentType: "Application/JSON", Bytes: []byte(`{"a": 1}`)}, `input.parsed_body == {"a": 1}`},
+		{"json of a malformed type", policy.Body{ContentType: "application/json; a=1; a=2; x", Bytes: []byte(`{"a": 1}`)}, `input.parsed_body == {"a": 1}`},
+		{"json beside another type", policy.Body{ContentType: "text/plain,application/json", Bytes: []byte(`{"a": 1}`)}, `input.parsed_body == {"a": 1}`},
+		{"every digit", policy.Body{ContentType: "application/json", Bytes: []byte(`9007199254740993`)}, `input.parsed_body == 9007199254740993`},
 		{"form", policy.Body{ContentType: "application/x-www-form-urlencoded", Bytes: []byte(`a=1&a=2`)}, `input.parsed_body == {"a": ["1", "2"]}`},
 		{"multipart", policy.Body{ContentType: "multipart/form-data; boundary=x", Bytes: []byte(multipart)}, `input.parsed_body == {"a": ["1"], "j": [{"k": 2}]}`},
 		{"other", policy.Body{ContentType: "text/plain", Bytes: []byte("x")}, `input.parsed_body == null`},
@@ -241,6 +248,9 @@ func TestBodies(t *testing.T) {
 	}
 	for _, bad := range []policy.Body{
 		{ContentType: "application/json", Bytes: []byte(`{"a":`)},
+		{ContentType: "application/json", Bytes: []byte(`{} {"evil": 1}`)},
+		{ContentType: "multipart/form-data", Bytes: []byte("--x--")},
+		{ContentType: "multipart/form-data; boundary=x; boundary=y", Bytes: []byte("--x--")},
 		{ContentType: "application/x-www-form-urlencoded", Bytes: []byte(`%zz`)},
 		{ContentType: "multipart/form-data; boundary=x", Bytes: []byte(`--y`)},
 	} {
@@ -303,6 +313,8 @@ x := http.send({"method": "get", "url": "http://127.0.0.1"})`)}}, "policy.allow_
 		{"no Rego", policy.Config{Paths: []string{write(t, "a.json", "{}")}}, "no .rego file"},
 		{"no package", policy.Config{Entrypoint: "a/b", Paths: []string{write(t, "a.rego", "package c\nb := true")}}, "no policy has the package a"},
 		{"no rule", policy.Config{Entrypoint: "a/b", Paths: []string{write(t, "a.rego", "package a\nc := true")}}, "the package has c"},
+		{"a package", policy.Config{Entrypoint: "usso/authz"}, "the package"},
+		{"a package of the user's", policy.Config{Entrypoint: "a/b", Paths: []string{write(t, "a.rego", "package a.b\nallowed := true")}}, "no policy has the package a"},
 		{"no path", policy.Config{Entrypoint: "a//b"}, "usso/authz/decision"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

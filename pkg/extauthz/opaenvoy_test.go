@@ -1,0 +1,286 @@
+package extauthz_test
+
+import (
+	"strings"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// These tests run policies as they are written for opa-envoy-plugin; the table
+// of docs/opa-envoy-plugin.md says where the two differ.
+
+// fullCheck is a check with every part that Envoy can fill in.
+func (w *world) fullCheck(t *testing.T) *authv3.CheckRequest {
+	t.Helper()
+	address := func(host string, port uint32) *corev3.Address {
+		return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+			Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: port},
+		}}}
+	}
+	metadata := func(key, value string) *corev3.Metadata {
+		fields, err := structpb.NewStruct(map[string]any{key: value, "n": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"some.filter": fields}}
+	}
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Source: &authv3.AttributeContext_Peer{
+			Address: address("192.0.2.7", 40312), Principal: "spiffe://mesh/ns/web/sa/shop", Service: "shop",
+			Labels: map[string]string{"app": "shop"}, Certificate: "-----BEGIN%20CERTIFICATE-----",
+		},
+		Destination: &authv3.AttributeContext_Peer{Address: address("192.0.2.8", 8443), Principal: "spiffe://mesh/ns/api/sa/posts"},
+		Request: &authv3.AttributeContext_Request{
+			Time: &timestamppb.Timestamp{Seconds: 1800000000},
+			Http: &authv3.AttributeContext_HttpRequest{
+				Id: "77", Method: "POST", Scheme: "https", Protocol: "HTTP/2", Host: "acme.example",
+				Path: "/posts/a%20b/?lang=fa&lang=en&q=", Size: 18,
+				Headers: map[string]string{
+					":method": "POST", ":path": "/posts/a%20b/?lang=fa&lang=en&q=", ":authority": "acme.example", ":scheme": "https",
+					"authorization": "Bearer " + w.tokens["alice"], "content-type": "application/json", "content-length": "18", "x-plan": "gold,silver",
+				},
+				Body: `{"title": "hello"}`,
+			},
+		},
+		ContextExtensions:    map[string]string{"tenant": "acme", "tier": "gold"},
+		MetadataContext:      metadata("plan", "gold"),
+		RouteMetadataContext: metadata("owner", "team-posts"),
+		TlsSession:           &authv3.AttributeContext_TLSSession{Sni: "acme.example"},
+	}}
+}
+
+func respond(t *testing.T, w *world, cfg policy.Config, check *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	s := extauthz.NewServer(extauthz.ServerConfig{})
+	s.Use(w.authorizer(t, cfg))
+	response, err := authv3.NewAuthorizationClient(serve(t, s)).Check(t.Context(), check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response
+}
+
+// Every expression must hold for fullCheck.
+var envoyInput = []string{
+	`input.attributes.source.address.socketAddress.address == "192.0.2.7"`,
+	`input.attributes.source.address.socketAddress.portValue == 40312`,
+	`input.attributes.source.principal == "spiffe://mesh/ns/web/sa/shop"`,
+	`input.attributes.source.service == "shop"`,
+	`input.attributes.source.labels.app == "shop"`,
+	`startswith(urlquery.decode(input.attributes.source.certificate), "-----BEGIN CERT")`,
+	`input.attributes.destination.address.socketAddress.portValue == 8443`,
+	`input.attributes.destination.principal == "spiffe://mesh/ns/api/sa/posts"`,
+	`input.attributes.request.time == "2027-01-15T08:00:00Z"`,
+	`input.attributes.request.http.id == "77"`,
+	`input.attributes.request.http.method == "POST"`,
+	`input.attributes.request.http.scheme == "https"`,
+	`input.attributes.request.http.protocol == "HTTP/2"`,
+	`input.attributes.request.http.host == "acme.example"`,
+	`input.attributes.request.http.path == "/posts/a%20b/?lang=fa&lang=en&q="`,
+	`input.attributes.request.http.size == "18"`,
+	`input.attributes.request.http.headers["x-plan"] == "gold,silver"`,
+	`input.attributes.request.http.headers[":path"] == input.attributes.request.http.path`,
+	`[_, token] := split(input.attributes.request.http.headers.authorization, " "); io.jwt.decode(token)[1].sub == "user:alice"`,
+	`json.unmarshal(input.attributes.request.http.body).title == "hello"`,
+	`input.attributes.contextExtensions.tier == "gold"`,
+	`input.attributes.metadataContext.filterMetadata["some.filter"].plan == "gold"`,
+	`input.attributes.routeMetadataContext.filterMetadata["some.filter"].owner == "team-posts"`,
+	`input.attributes.tlsSession.sni == "acme.example"`,
+	`input.parsed_path == ["posts", "a b", ""]`,
+	`input.parsed_query == {"lang": ["fa", "en"], "q": [""]}`,
+	`input.parsed_body == {"title": "hello"}`,
+	`input.truncated_body == false`,
+	`input.version.ext_authz == "v3"`,
+	`input.version.encoding == "protojson"`,
+}
+
+func TestOPAEnvoyInput(t *testing.T) {
+	w := newWorld(t)
+	for _, expression := range envoyInput {
+		t.Run(expression, func(t *testing.T) {
+			for form, check := range map[string]*authv3.CheckRequest{"map": w.fullCheck(t), "raw lines": rawLines(w.fullCheck(t))} {
+				response := respond(t, w, own(t, "default decision := false\ndecision if { "+expression+" }"), check)
+				if reasonOf(response) != answers.Allowed {
+					t.Errorf("headers as %s: %s", form, reasonOf(response))
+				}
+			}
+		})
+	}
+}
+
+// rawLines writes the headers as Envoy does with encode_raw_headers, and the
+// body as with pack_as_bytes; the text of a body in attributes is then base64
+// in rawBody, so it is left as it is for that expression.
+func rawLines(check *authv3.CheckRequest) *authv3.CheckRequest {
+	http := check.Attributes.Request.Http
+	http.HeaderMap = &corev3.HeaderMap{}
+	for name, value := range http.Headers {
+		if name != "x-plan" {
+			http.HeaderMap.Headers = append(http.HeaderMap.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+		}
+	}
+	for _, value := range []string{"gold", "silver"} {
+		http.HeaderMap.Headers = append(http.HeaderMap.Headers, &corev3.HeaderValue{Key: "x-plan", RawValue: []byte(value)})
+	}
+	http.Headers = nil
+	return check
+}
+
+func TestOPAEnvoyBodies(t *testing.T) {
+	w := newWorld(t)
+	form := "--b\r\nContent-Disposition: form-data; name=\"meta\"\r\nContent-Type: application/json; charset=utf-8\r\n\r\n{\"n\": 1}\r\n" +
+		"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nhello\r\n--b--\r\n"
+	for _, tt := range []struct {
+		name, contentType, length, body, want string
+	}{
+		{"JSON", "application/json", "", `[1, {"a": null}]`, `input.parsed_body[1].a == null`},
+		{"form", "application/x-www-form-urlencoded", "", "a=1&a=2&b=x+y", `input.parsed_body == {"a": ["1", "2"], "b": ["x y"]}`},
+		{"multipart", "multipart/form-data; boundary=b", "", form, `input.parsed_body == {"meta": [{"n": 1}], "file": ["hello"]}`},
+		{"truncated", "application/json", "100", `{"a": 1`, `{input.parsed_body, input.truncated_body} == {null, true}`},
+		{"text", "text/plain", "", "hello", `{input.parsed_body, input.truncated_body} == {null, false}`},
+		{"none", "application/json", "", "", `{input.parsed_body, input.truncated_body} == {null, false}`},
+		{"gRPC without descriptors", "application/grpc", "", "\x00\x00\x00\x00\x00", `input.parsed_body == null`},
+	} {
+		for _, packed := range []bool{false, true} {
+			check := w.fullCheck(t)
+			http := check.Attributes.Request.Http
+			http.Headers["content-type"] = tt.contentType
+			delete(http.Headers, "content-length")
+			if tt.length != "" {
+				http.Headers["content-length"] = tt.length
+			}
+			http.Body, http.RawBody = tt.body, nil
+			if packed {
+				http.Body, http.RawBody = "", []byte(tt.body)
+			}
+			response := respond(t, w, own(t, "default decision := false\ndecision if "+tt.want), check)
+			if reasonOf(response) != answers.Allowed {
+				t.Errorf("%s, packed as bytes: %v: %s", tt.name, packed, reasonOf(response))
+			}
+		}
+	}
+}
+
+// The primer's shape: one rule for each key, gathered in a partial object whose
+// undefined members are left out.
+const gathered = `
+default allow := false
+
+allow if input.attributes.request.http.headers["x-key"] == "open"
+
+headers["x-checked-by"] := "gate"
+request_headers_to_remove := ["x-key", "X-Debug"]
+response_headers_to_add["x-cache"] := "no"
+query_parameters_to_set := {"role": "guest", "tags": ["a", "b"]}
+query_parameters_to_remove := ["lang"]
+status_code := 200 if { allow } else := 401 if { not input.attributes.request.http.headers["x-key"] } else := 403
+body := "who are you" if status_code == 401
+dynamic_metadata := {"plan": {"n": 1, "names": ["a"]}}
+
+result["allowed"] := allow
+result["headers"] := headers
+result["response_headers_to_add"] := response_headers_to_add
+result["request_headers_to_remove"] := request_headers_to_remove
+result["body"] := body
+result["http_status"] := status_code
+result["dynamic_metadata"] := dynamic_metadata
+result["query_parameters_to_remove"] := query_parameters_to_remove
+result["query_parameters_to_set"] := query_parameters_to_set
+`
+
+func TestOPAEnvoyResult(t *testing.T) {
+	w := newWorld(t)
+	cfg := own(t, gathered)
+	cfg.Entrypoint = "own/result"
+	ask := func(key string) *authv3.CheckResponse {
+		check := w.fullCheck(t)
+		if key != "" {
+			check.Attributes.Request.Http.Headers["x-key"] = key
+		}
+		return respond(t, w, cfg, check)
+	}
+	ok := ask("open").GetOkResponse()
+	if line(ok.GetHeaders(), "x-checked-by") != "gate" || line(ok.GetResponseHeadersToAdd(), "x-cache") != "no" {
+		t.Errorf("headers: %v", ok)
+	}
+	if removed := strings.Join(ok.GetHeadersToRemove(), " "); !strings.Contains(removed, "x-key") || !strings.Contains(removed, "x-debug") {
+		t.Errorf("removed: %s", removed)
+	}
+	var set []string
+	for _, p := range ok.GetQueryParametersToSet() {
+		set = append(set, p.Key+"="+p.Value)
+	}
+	if diff := cmp.Diff([]string{"role=guest", "tags=a", "tags=b"}, set); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"lang"}, ok.GetQueryParametersToRemove()); diff != "" {
+		t.Error(diff)
+	}
+	stranger, wrong := ask(""), ask("shut")
+	if d := stranger.GetDeniedResponse(); d.GetStatus().GetCode() != 401 || d.GetBody() != "who are you" || line(d.GetHeaders(), "x-checked-by") != "gate" {
+		t.Errorf("401: %v", stranger)
+	}
+	if d := wrong.GetDeniedResponse(); d.GetStatus().GetCode() != 403 || !strings.Contains(d.GetBody(), "Insufficient permissions") {
+		t.Errorf("403: %v", wrong)
+	}
+	plan := stranger.GetDynamicMetadata().GetFields()["plan"].GetStructValue()
+	if plan.GetFields()["n"].GetNumberValue() != 1 || len(plan.GetFields()["names"].GetListValue().GetValues()) != 1 {
+		t.Errorf("metadata: %v", stranger.GetDynamicMetadata())
+	}
+}
+
+// Lists of values, and headers as an array of objects.
+func TestOPAEnvoyHeaderLists(t *testing.T) {
+	w := newWorld(t)
+	const lists = `"headers": [{"x-a": "1"}, {"x-a": "2"}, {"Set-Cookie": ["a=1", "b=2"]}], "response_headers_to_add": {"x-r": ["1", "2"]}`
+	allowed := respond(t, w, own(t, `decision := {"allowed": true, `+lists+`}`), w.fullCheck(t)).GetOkResponse()
+	if got := line(allowed.GetHeaders(), "x-a"); got != "1, 2" { // each line overwrites: two would be the last one
+		t.Errorf("x-a for the upstream: %q", got)
+	}
+	if got := line(allowed.GetResponseHeadersToAdd(), "x-r"); got != "1 | 2" {
+		t.Errorf("x-r for the client: %q", got)
+	}
+	denied := respond(t, w, own(t, `decision := {"allowed": false, `+lists+`}`), w.fullCheck(t)).GetDeniedResponse()
+	if got := line(denied.GetHeaders(), "set-cookie"); got != "a=1 | b=2" {
+		t.Errorf("set-cookie of a denial: %q", got)
+	}
+}
+
+// line returns the values of a header, with bars where there are several lines.
+func line(headers []*corev3.HeaderValueOption, name string) string {
+	var values []string
+	for _, h := range headers {
+		if h.GetHeader().GetKey() == name {
+			values = append(values, h.GetHeader().GetValue())
+		}
+	}
+	return strings.Join(values, " | ")
+}
+
+// The attributes are protojson's own, all of them.
+func TestOPAEnvoyAttributesAreProtoJSON(t *testing.T) {
+	w := newWorld(t)
+	check := w.fullCheck(t)
+	text, err := protojson.Marshal(check.GetAttributes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := own(t, "decision := input.attributes == json.unmarshal("+quoteRego(string(text))+")")
+	if r := reasonOf(respond(t, w, cfg, proto.Clone(check).(*authv3.CheckRequest))); r != answers.Allowed {
+		t.Errorf("the attributes are not %s: %s", text, r)
+	}
+}
+
+func quoteRego(s string) string { return "`" + s + "`" }
