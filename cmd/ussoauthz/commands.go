@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
@@ -38,11 +39,15 @@ Examples:
 
 // Run serves.
 func (c serveCmd) Run(ctx context.Context, s streams) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // at once: it would end a service that still starts
+	defer signal.Stop(hangups)
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, s.err)
+	var level slog.LevelVar
+	log := newLogger(cfg.Log, &level, s.err)
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -50,15 +55,14 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	defer reloadOnHangup(ctx, svc)()
+	svc.FollowLevel(&level)
+	defer reloadOn(ctx, hangups, svc)()
 	return svc.Run(ctx)
 }
 
-// reloadOnHangup makes SIGHUP mean what it means to other servers. The function
-// that it returns ends that.
-func reloadOnHangup(ctx context.Context, svc *service.Service) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
+// reloadOn makes SIGHUP mean what it means to other servers. The function that
+// it returns ends that.
+func reloadOn(ctx context.Context, hangups <-chan os.Signal, svc *service.Service) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -73,7 +77,6 @@ func reloadOnHangup(ctx context.Context, svc *service.Service) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(hangups)
 		cancel()
 		<-done
 	}
@@ -108,10 +111,11 @@ func printFaults(w io.Writer, faults config.Faults) {
 	}
 }
 
-func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if level.UnmarshalText([]byte(cfg.Level)) != nil { // the configuration was checked
-		level = slog.LevelInfo
+// newLogger returns the service's log. level is what it obeys from then on.
+func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	var configured slog.Level
+	if configured.UnmarshalText([]byte(cfg.Level)) == nil { // else info; the configuration was checked
+		level.Set(configured)
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "text" {
@@ -168,6 +172,14 @@ Example:
   ussoauthz health -a unix:///run/ussoauthz.sock`
 }
 
+// Validate finds what is wrong with the command line.
+func (c healthCmd) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout is %v: write a duration above 0, like 2s", c.Timeout)
+	}
+	return nil
+}
+
 // Run asks the gRPC health service.
 func (c healthCmd) Run(ctx context.Context, s streams) error {
 	target := c.Address
@@ -184,7 +196,7 @@ func (c healthCmd) Run(ctx context.Context, s streams) error {
 	request := &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName}
 	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, request)
 	if err != nil {
-		return fmt.Errorf("asking %s: %w", c.Address, err)
+		return fmt.Errorf("asking %s: %s", c.Address, status.Convert(err).Message())
 	}
 	fmt.Fprintln(s.out, response.GetStatus())
 	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
@@ -194,6 +206,11 @@ func (c healthCmd) Run(ctx context.Context, s streams) error {
 }
 
 type versionCmd struct{}
+
+func (versionCmd) Help() string {
+	return `Example:
+  ussoauthz version`
+}
 
 // Run prints the version.
 func (versionCmd) Run(s streams) error {

@@ -13,6 +13,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/tenants"
@@ -43,6 +44,8 @@ type Config struct {
 	Path     string  `yaml:"-"` // the file, as it was named; "" without one
 	Dir      string  `yaml:"-"` // its folder, where relative names begin
 	Warnings []Fault `yaml:"-"` // what is allowed but probably not meant, sorted
+
+	Digest [sha256.Size]byte `yaml:"-"` // of the file's content
 }
 
 // TLS is the gRPC listener's certificate. File names are joined with Config.Dir.

@@ -191,7 +191,7 @@ func TestGoodFiles(t *testing.T) {
 			}
 			checkWarnings(t, path, got.Warnings, want.warnings)
 			c := config.Default()
-			c.Path, c.Dir, c.Warnings = path, "testdata/good", got.Warnings
+			c.Path, c.Dir, c.Warnings, c.Digest = path, "testdata/good", got.Warnings, got.Digest
 			want.set(&c)
 			if diff := cmp.Diff(&c, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)

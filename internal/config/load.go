@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,15 @@ func Load(path string) (*Config, error) {
 		return nil, Faults{{File: path, Problem: err.Error()}}
 	}
 	return Parse(path, data, os.LookupEnv)
+}
+
+// Stale reports whether the file holds something else by now.
+func (c *Config) Stale() bool {
+	if c.Path == "" {
+		return false
+	}
+	data, err := readFile(c.Path)
+	return err != nil || sha256.Sum256(data) != c.Digest
 }
 
 func readFile(path string) ([]byte, error) {
@@ -65,7 +75,7 @@ func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
 	doc := document{Config: Default()}
 	d.value(root, reflect.ValueOf(&doc).Elem(), nil)
 	c := &doc.Config
-	c.Path, c.Dir = path, filepath.Dir(path)
+	c.Path, c.Dir, c.Digest = path, filepath.Dir(path), sha256.Sum256(data)
 
 	list := d.blocks(doc.Defaults, doc.Tenants)
 	c.Tenants = make([]tenants.Config, len(list))
@@ -81,7 +91,8 @@ func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
 		return nil, err
 	}
 	Faults(c.Warnings).sort()
-	return c, nil
+	alone := *c // c is a part of doc, and would keep the whole tree of the file in memory
+	return &alone, nil
 }
 
 func lastLine(list Faults) (line int) {

@@ -35,6 +35,15 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.Stale() {
+		t.Error("stale at once")
+	}
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !c.Stale() {
+		t.Error("not stale after a change")
+	}
 	got := []string{c.Path, c.Dir, c.Policy.Paths[0], c.Log.Level}
 	want := []string{path, filepath.Dir(path), filepath.Join(filepath.Dir(path), "rego"), "warn"}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -3,10 +3,12 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
@@ -16,6 +18,7 @@ import (
 // reloads keeps what is to be told of the reloads so far.
 type reloads struct {
 	watcher *watch.Watcher // nil: the configuration is no file
+	asked   atomic.Bool    // by Reload: whoever asks is answered
 
 	mu         sync.Mutex
 	generation int
@@ -30,10 +33,22 @@ type reloadState struct {
 	Error      string     `json:"error,omitempty"` // of the last reload: what was in force stayed in force
 }
 
+// begin watches from now on, so it comes before the files are read.
 func (r *reloads) begin(cfg *config.Config, log *slog.Logger) {
 	r.generation = 1
-	if cfg.Path != "" {
-		r.watcher = watch.New(watch.Config{Log: log}, watchedFiles(cfg))
+	if cfg.Path == "" {
+		return
+	}
+	r.watcher = watch.New(watch.Config{Log: log}, watchedFiles(cfg))
+	r.follow(cfg)
+}
+
+// follow makes the files of cfg the watched ones. The configuration file was
+// read already: a change since then has to be seen too.
+func (r *reloads) follow(cfg *config.Config) {
+	r.watcher.Watch(watchedFiles(cfg))
+	if cfg.Stale() {
+		r.watcher.Trigger()
 	}
 }
 
@@ -47,13 +62,17 @@ func (r *reloads) state() reloadState {
 	return state
 }
 
-func (r *reloads) done(err error) {
+// done reports whether the outcome is worth a line: the same fault again,
+// found by looking again, is none.
+func (r *reloads) done(err error) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	news = r.asked.Swap(false) || err == nil || r.err == nil || err.Error() != r.err.Error()
 	r.last, r.err = time.Now(), err
 	if err == nil {
 		r.generation++
 	}
+	return news
 }
 
 // watchedFiles are all files that a configuration is made of.
@@ -87,9 +106,7 @@ func (s *Service) watch(ctx context.Context) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := s.reloads.watcher.Run(ctx, s.reload); err != nil {
-			s.log.Error("files are no longer watched", slog.String("error", err.Error()))
-		}
+		s.reloads.watcher.Run(ctx, s.reload)
 	}()
 	return func() {
 		stop()
@@ -105,31 +122,57 @@ func (s *Service) Reload() {
 		s.log.Warn("nothing to reload: the configuration comes from the environment")
 		return
 	}
+	s.reloads.asked.Store(true)
 	s.reloads.watcher.Trigger()
 }
 
+// FollowLevel makes level the one that log.level says, now and after each
+// reload. Call it before Run. Without it, a change of log.level is told to need
+// a restart.
+func (s *Service) FollowLevel(level *slog.LevelVar) {
+	s.level = level
+	s.setLevel(s.cfg)
+}
+
+func (s *Service) setLevel(cfg *config.Config) {
+	var level slog.Level
+	if s.level != nil && level.UnmarshalText([]byte(cfg.Log.Level)) == nil { // it was checked
+		s.level.Set(level)
+	}
+}
+
 // reload builds a whole new road beside the one in use, and takes it if
-// nothing is wrong with it. A fault changes nothing.
-func (s *Service) reload(ctx context.Context) {
+// nothing is wrong with it. A fault changes nothing, and is tried again.
+func (s *Service) reload(ctx context.Context) (ok bool) {
 	start := time.Now()
 	cfg, err := s.take(ctx)
-	s.reloads.done(err)
+	news := s.reloads.done(err)
 	if err != nil {
-		s.reportFaults(err)
-		return
+		if news {
+			s.reportFaults(err)
+		}
+		return false
 	}
-	s.reloads.watcher.Watch(watchedFiles(cfg))
+	s.warnOfFixed(cfg)
 	s.log.Info("reloaded",
 		slog.Int("tenants", len(cfg.Tenants)),
 		slog.String("policy_revision", s.road.Load().Policy.Revision()),
 		slog.Duration("took", time.Since(start)))
+	return true
 }
 
-func (s *Service) take(ctx context.Context) (*config.Config, error) {
-	cfg, err := config.Load(s.cfg.Path)
-	if err != nil {
+func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
+	// A file that makes a parser or a compiler panic must not end a service
+	// that answers.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("reading the files panicked: %v", r)
+		}
+	}()
+	if cfg, err = config.Load(s.cfg.Path); err != nil {
 		return nil, err
 	}
+	s.reloads.follow(cfg) // even where it fails below: its files are those to mend
 	certificates, err := tlsFiles(cfg).load()
 	if err != nil {
 		return nil, err
@@ -138,14 +181,15 @@ func (s *Service) take(ctx context.Context) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	// From here on nothing fails.
 	old := s.road.Swap(road)
 	s.checks.Use(road.Authorizer)
 	if certificates != nil && s.tls.Load() != nil {
 		s.tls.Store(certificates)
 	}
+	s.setLevel(cfg)
 	// After the swap: a source of keys that both have stays open all the time.
 	old.Close()
-	s.warnOfFixed(cfg)
 	return cfg, nil
 }
 
@@ -163,13 +207,18 @@ func (s *Service) reportFaults(err error) {
 
 // warnOfFixed tells of changes that only a restart can make true.
 func (s *Service) warnOfFixed(cfg *config.Config) {
+	level := cfg.Log.Level
+	if s.level != nil {
+		level = s.cfg.Log.Level // it was followed
+	}
 	for _, fixed := range []struct {
 		key      string
 		was, now any
 	}{
 		{"listen", s.cfg.Listen, cfg.Listen},
 		{"admin", s.cfg.Admin, cfg.Admin},
-		{"log", s.cfg.Log, cfg.Log},
+		{"log.level", s.cfg.Log.Level, level},
+		{"log.format", s.cfg.Log.Format, cfg.Log.Format},
 		{"limits", s.cfg.Limits, cfg.Limits},
 		{"shutdown", s.cfg.Shutdown, cfg.Shutdown},
 		{"tls (on or off)", s.cfg.TLS.Enabled(), cfg.TLS.Enabled()},

@@ -31,6 +31,7 @@ type Service struct {
 	fetcher *jwtverify.Fetcher
 	road    atomic.Pointer[Road]
 	reloads reloads
+	level   *slog.LevelVar             // nil: the log's level stays
 	tls     atomic.Pointer[tls.Config] // nil: plaintext
 	checks  *extauthz.Server
 	grpc    *grpc.Server
@@ -54,12 +55,12 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Service,
 	}()
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
+	s.reloads.begin(cfg, log)
 	road, err := openRoad(ctx, cfg, s.fetcher)
 	if err != nil {
 		return nil, err
 	}
 	s.road.Store(road)
-	s.reloads.begin(cfg, log)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
 	s.checks.Use(road.Authorizer)
 	return s, s.open()
@@ -114,8 +115,9 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 	}
 	s.tls.Store(certificates)
 	return append(options, grpc.Creds(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2"},
+		MinVersion:             tls.VersionTLS12,
+		NextProtos:             []string{"h2"},
+		SessionTicketsDisabled: true, // see listenerTLS.load
 		// Each connection takes what is current: certificates are renewed.
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
 	}))), nil

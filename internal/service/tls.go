@@ -36,6 +36,10 @@ func (f listenerTLS) load() (*tls.Config, error) {
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2"},
+		// A ticket vouches for a certificate that was verified under the CA of
+		// its day, and tickets outlive a reload that took that CA away. Envoy's
+		// few connections are long: a full handshake costs nothing.
+		SessionTicketsDisabled: true,
 	}
 	if f.ClientCA == "" {
 		return cfg, nil

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -17,40 +16,30 @@ type fingerprint [sha256.Size]byte
 
 // Bounds: a path that leads into a whole file system must not read it all.
 const (
-	maxFiles = 100_000
-	maxBytes = 64 << 20 // of each file
+	maxEntries = 100_000  // files and folders under all paths
+	maxBytes   = 64 << 20 // of each file
 )
 
 // take reads the files. What can't be read is part of the content too, as that
-// which it is: missing, forbidden.
-func take(paths []string) fingerprint {
+// which it is: missing, forbidden. whole is false where the bounds cut it.
+func take(paths []string) (_ fingerprint, whole bool) {
 	sum := sha256.New()
-	left := maxFiles
-	for _, path := range paths {
-		each(path, func(name string, err error) error {
-			if left--; left < 0 {
-				return fs.SkipAll
-			}
-			content := sha256.New()
-			if err == nil {
-				err = copyFile(content, name)
-			}
-			if err != nil {
-				content.Reset()
-				fmt.Fprint(content, "unreadable: ", errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission))
-			}
-			fmt.Fprintf(sum, "%d %s %x\n", len(name), name, content.Sum(nil))
-			return nil
-		})
-	}
-	return fingerprint(sum.Sum(nil))
+	whole = walk(paths, func(name string, info fs.FileInfo, err error) {
+		content := sha256.New()
+		var size int64
+		if err == nil && info.Mode().IsRegular() { // a pipe would wait
+			size, err = info.Size(), copyFile(content, name)
+		}
+		if err != nil {
+			content.Reset()
+			fmt.Fprint(content, "unreadable: ", errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission))
+		}
+		fmt.Fprintf(sum, "%d %s %d %x\n", len(name), name, size, content.Sum(nil))
+	})
+	return fingerprint(sum.Sum(nil)), whole
 }
 
 func copyFile(w io.Writer, name string) error {
-	info, err := os.Stat(name)
-	if err != nil || !info.Mode().IsRegular() { // a pipe would wait
-		return err
-	}
 	f, err := os.Open(name)
 	if err != nil {
 		return err
@@ -59,57 +48,47 @@ func copyFile(w io.Writer, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// each calls f for a file, or for every file in a folder but those with a
-// leading dot: editors leave some, and Kubernetes its ..data, whose files are
-// reached by their links.
-func each(path string, f func(name string, err error) error) {
-	info, err := os.Stat(path)
-	if err != nil || !info.IsDir() {
-		_ = f(path, err) // one file: nothing to skip
-		return
+// visit is told of a file or folder, or of why it can't be looked at.
+type visit func(name string, info fs.FileInfo, err error)
+
+// walk visits each path, and everything in those that are folders but names
+// with a leading dot: editors leave some, and Kubernetes its ..data, whose
+// files are reached by their links. Links are followed, as the loader of
+// policies does. It reports whether it saw everything.
+func walk(paths []string, f visit) (whole bool) {
+	w := walker{visit: f, left: maxEntries}
+	for _, path := range paths {
+		w.walk(path, nil)
 	}
-	_ = filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error { // f takes every error
-		switch {
-		case err != nil:
-			return f(name, err)
-		case name != path && hidden(name):
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir():
-			return nil
-		}
-		return f(name, nil)
-	})
+	return w.left >= 0
 }
 
-func hidden(name string) bool { return strings.HasPrefix(filepath.Base(name), ".") }
+type walker struct {
+	visit visit
+	left  int
+}
 
-// foldersOf are the folders whose events tell of changes in paths: the one
-// that holds a path, and every one in it.
-func foldersOf(paths []string) []string {
-	var folders []string
-	add := func(folder string) {
-		if len(folders) < maxFiles && !slices.Contains(folders, folder) {
-			folders = append(folders, folder)
+// walk takes the folders above, so that a link to one of them is no endless way.
+func (w *walker) walk(path string, above []fs.FileInfo) {
+	if w.left--; w.left < 0 {
+		return
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		w.visit(path, info, err)
+		return
+	}
+	for _, folder := range above {
+		if os.SameFile(folder, info) {
+			return
 		}
 	}
-	for _, path := range paths {
-		add(filepath.Dir(path))
-		if info, err := os.Stat(path); err != nil || !info.IsDir() {
-			continue
+	entries, err := os.ReadDir(path)
+	w.visit(path, info, err)
+	above = append(above[:len(above):len(above)], info)
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			w.walk(filepath.Join(path, entry.Name()), above)
 		}
-		_ = filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error { // what can't be read has no events
-			if err != nil || !entry.IsDir() {
-				return nil
-			}
-			if name != path && hidden(name) {
-				return fs.SkipDir
-			}
-			add(name)
-			return nil
-		})
 	}
-	return folders
 }

@@ -7,11 +7,10 @@ package watch
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // Config says how patient a Watcher is.
@@ -31,10 +30,11 @@ type Watcher struct {
 	mu    sync.Mutex
 	paths []string
 	last  fingerprint
+	cut   bool // the bounds were met, and that was told
 }
 
 // New returns a watcher of paths, as they are now: a change from this moment on
-// counts.
+// counts, whenever Run begins.
 func New(cfg Config, paths []string) *Watcher {
 	if cfg.Quiet <= 0 {
 		cfg.Quiet = 200 * time.Millisecond
@@ -48,19 +48,38 @@ func New(cfg Config, paths []string) *Watcher {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	paths = slices.Clone(paths)
-	return &Watcher{cfg: cfg, trigger: make(chan struct{}, 1), paths: paths, last: take(paths)}
+	w := &Watcher{cfg: cfg, trigger: make(chan struct{}, 1)}
+	w.Watch(paths)
+	return w
 }
 
-// Watch replaces what is watched: a new configuration names other files. Other
-// paths than before count as a change: whoever read the files before this call
-// may have read what is not there any more.
+// Watch replaces what is watched: a new configuration names other files. A
+// change from this moment on counts, so it is called before they are read.
+// Where the paths are those of before, nothing happens.
 func (w *Watcher) Watch(paths []string) {
+	whole := make([]string, len(paths))
+	for i, path := range paths {
+		whole[i] = path
+		if absolute, err := filepath.Abs(path); err == nil { // else the working folder is gone
+			whole[i] = absolute
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !slices.Equal(w.paths, paths) {
-		w.paths, w.last = slices.Clone(paths), fingerprint{}
+	if w.paths == nil || !slices.Equal(w.paths, whole) {
+		w.paths = whole
+		w.last = w.look()
 	}
+}
+
+// look is take, and tells once where it can't see all. mu is held.
+func (w *Watcher) look() fingerprint {
+	now, whole := take(w.paths)
+	if !whole && !w.cut {
+		w.cfg.Log.Warn("there are too many files to watch: a change of some will not be seen", slog.Int("watched", maxEntries))
+	}
+	w.cut = !whole
+	return now
 }
 
 // Trigger makes Run call changed whether or not anything changed.
@@ -72,83 +91,79 @@ func (w *Watcher) Trigger() {
 }
 
 // Run calls changed after each change, one call at a time, until ctx ends.
-// changed may call Watch.
-func (w *Watcher) Run(ctx context.Context, changed func(context.Context)) error {
-	events, err := fsnotify.NewWatcher()
-	if err != nil {
-		// Too many watches on this machine, say. Polling sees it all, later.
-		w.cfg.Log.Warn("no file events: looking at the files now and then", slog.String("error", err.Error()))
-		return w.poll(ctx, changed)
-	}
-	defer func() { _ = events.Close() }() // nothing is written through it
+// changed may call Watch and Trigger. It reports whether it could do what it
+// does: if not, it is called again at every poll, since what it needs may be
+// nothing that is watched.
+func (w *Watcher) Run(ctx context.Context, changed func(context.Context) (ok bool)) {
+	events := openEvents(w.cfg.Log)
+	defer events.close()
 	tick := time.NewTicker(w.cfg.Poll)
 	defer tick.Stop()
-	for forced := false; ; {
+	ok, due := true, false
+	for ctx.Err() == nil {
 		// A folder's events begin with the subscription: what happened in a new
 		// one before is found by looking.
-		w.subscribe(events)
-		if w.moved() || forced {
-			changed(ctx)
+		events.subscribe(w.watched())
+		if w.moved() || due {
+			ok, due = changed(ctx), false
+			continue // it may watch other files now
 		}
-		forced = false
+		due = w.wait(ctx, events, tick.C, ok)
+	}
+}
+
+// wait returns when it is time to look. due says that a call is due whatever
+// is seen.
+func (w *Watcher) wait(ctx context.Context, events *events, tick <-chan time.Time, ok bool) (due bool) {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-events.Events:
-			w.settle(ctx, events)
-		case err := <-events.Errors:
-			w.cfg.Log.Warn("a file event was lost", slog.String("error", err.Error()))
-		case <-tick.C:
+			return false
+		case event := <-events.happen:
+			if events.matters(event) {
+				w.settle(ctx, events)
+				return false
+			}
+		case err := <-events.lost:
+			w.cfg.Log.Warn("file events were lost", slog.String("error", err.Error()))
+			return false
+		case <-tick:
+			return !ok
 		case <-w.trigger:
-			forced = true
-		}
-		if ctx.Err() != nil {
-			return nil
+			return true
 		}
 	}
 }
 
-// poll is Run without events.
-func (w *Watcher) poll(ctx context.Context, changed func(context.Context)) error {
-	tick := time.NewTicker(w.cfg.Poll)
-	defer tick.Stop()
-	for {
-		forced := false
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		case <-w.trigger:
-			forced = true
-		}
-		if w.moved() || forced {
-			changed(ctx)
-		}
-	}
+func (w *Watcher) watched() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.paths
 }
 
 // moved looks, and remembers what it saw.
 func (w *Watcher) moved() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := take(w.paths)
-	moved := now != w.last
-	w.last = now
-	return moved
+	before := w.last
+	w.last = w.look()
+	return w.last != before
 }
 
 // settle waits until nothing happened for a while: an editor and a deployment
 // write more than once.
-func (w *Watcher) settle(ctx context.Context, events *fsnotify.Watcher) {
+func (w *Watcher) settle(ctx context.Context, events *events) {
 	limit := time.NewTimer(w.cfg.AtMost)
 	defer limit.Stop()
 	quiet := time.NewTimer(w.cfg.Quiet)
 	defer quiet.Stop()
 	for {
 		select {
-		case <-events.Events:
-			quiet.Reset(w.cfg.Quiet)
-		case <-events.Errors: // lost ones count as one more
+		case event := <-events.happen:
+			if events.matters(event) {
+				quiet.Reset(w.cfg.Quiet)
+			}
+		case <-events.lost: // they count as one more
 			quiet.Reset(w.cfg.Quiet)
 		case <-quiet.C:
 			return
@@ -156,28 +171,6 @@ func (w *Watcher) settle(ctx context.Context, events *fsnotify.Watcher) {
 			return
 		case <-ctx.Done():
 			return
-		}
-	}
-}
-
-// subscribe asks for the events of every folder that matters. A folder, not a
-// file: a file that is replaced by a rename takes its events with it.
-func (w *Watcher) subscribe(events *fsnotify.Watcher) {
-	w.mu.Lock()
-	folders := foldersOf(w.paths)
-	w.mu.Unlock()
-	have := events.WatchList()
-	for _, folder := range have {
-		if !slices.Contains(folders, folder) {
-			_ = events.Remove(folder) // it may be gone already
-		}
-	}
-	for _, folder := range folders {
-		if slices.Contains(have, folder) {
-			continue
-		}
-		if err := events.Add(folder); err != nil { // it is polled all the same
-			w.cfg.Log.Debug("no events of a folder", slog.String("folder", folder), slog.String("error", err.Error()))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type running struct {
 	*watch.Watcher
 	calls chan struct{}
+	fails atomic.Bool // what is called can't do its work
 }
 
 func start(t *testing.T, cfg watch.Config, paths ...string) *running {
@@ -25,13 +27,17 @@ func start(t *testing.T, cfg watch.Config, paths ...string) *running {
 	cfg.Quiet = 20 * time.Millisecond
 	r := &running{Watcher: watch.New(cfg, paths), calls: make(chan struct{}, 100)}
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx, func(context.Context) { r.calls <- struct{}{} }) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx, func(context.Context) bool {
+			r.calls <- struct{}{}
+			return !r.fails.Load()
+		})
+	}()
 	t.Cleanup(func() {
 		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		<-done
 	})
 	return r
 }
@@ -176,19 +182,138 @@ func TestWatchReplacesThePaths(t *testing.T) {
 	r.quiet(t, "a change of the old path")
 }
 
-// Where events are lost, polling sees the change.
+func link(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The loader of policies follows links, to folders as well; a mount with
+// subfolders is made of such links.
+func TestLinkedFolders(t *testing.T) {
+	dir := t.TempDir()
+	policies := filepath.Join(dir, "policies")
+	write(t, filepath.Join(dir, "real", "deep", "a.rego"), "one")
+	write(t, filepath.Join(policies, "..1", "sub", "b.rego"), "one")
+	write(t, filepath.Join(policies, "..2", "sub", "b.rego"), "two")
+	link(t, "real", filepath.Join(dir, "linked"))
+	link(t, "..1", filepath.Join(policies, "..data"))
+	link(t, "..data/sub", filepath.Join(policies, "sub"))
+	link(t, "..", filepath.Join(policies, "round")) // no endless way
+	r := start(t, watch.Config{Poll: time.Hour}, filepath.Join(dir, "linked"), policies)
+	write(t, filepath.Join(dir, "real", "deep", "a.rego"), "two")
+	r.called(t, "a write behind a link to a folder")
+	link(t, "..2", filepath.Join(policies, "..tmp"))
+	rename(t, filepath.Join(policies, "..tmp"), filepath.Join(policies, "..data"))
+	r.called(t, "the swap under a linked subfolder")
+	write(t, filepath.Join(policies, "..2", "sub", "b.rego"), "three")
+	r.called(t, "a write in what the swap brought")
+	write(t, filepath.Join(policies, ".hidden", "c.rego"), "one")
+	r.quiet(t, "a write in a hidden folder")
+}
+
+// A folder is replaced by another one, with what holds it or without.
+func TestReplacedFolder(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "release", "policies")
+	write(t, filepath.Join(path, "a.rego"), "one")
+	r := start(t, watch.Config{Poll: 50 * time.Millisecond}, path)
+	write(t, filepath.Join(dir, "next", "policies", "a.rego"), "two")
+	rename(t, filepath.Join(dir, "release"), filepath.Join(dir, "old"))
+	r.called(t, "the folder above is gone")
+	rename(t, filepath.Join(dir, "next"), filepath.Join(dir, "release"))
+	r.called(t, "another one came")
+	write(t, filepath.Join(path, "a.rego"), "three")
+	r.called(t, "a write in it")
+}
+
+// What is missing may come with all that holds it.
+func TestDeepFolderThatComesLater(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "c", "d.rego")
+	r := start(t, watch.Config{Poll: time.Hour}, path)
+	write(t, path, "one")
+	r.called(t, "it appeared")
+}
+
+// Relative paths, as of "serve -c ussoauthz.yaml".
+func TestRelativePath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "a.yaml", "one")
+	r := start(t, watch.Config{Poll: time.Hour}, "a.yaml")
+	write(t, "a.yaml", "two")
+	r.called(t, "a write in place")
+}
+
+// A change between New and Run is seen, and one between Watch and the next look.
+func TestChangeBeforeRun(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	write(t, a, "one")
+	write(t, b, "one")
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	w := watch.New(watch.Config{Poll: time.Hour}, []string{a})
+	write(t, a, "two")
+	calls := 0
+	w.Run(ctx, func(context.Context) bool {
+		if calls++; calls == 1 {
+			w.Watch([]string{b})
+			write(t, b, "two")
+			return true
+		}
+		stop()
+		return true
+	})
+	if calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+// A call that could not do its work is repeated until it can, with or without
+// a change.
+func TestFailedCallIsRepeated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	write(t, path, "one")
+	r := start(t, watch.Config{Poll: 20 * time.Millisecond}, path)
+	r.fails.Store(true)
+	write(t, path, "two")
+	for range 3 {
+		r.called(t, "a change that fails")
+	}
+	r.fails.Store(false)
+	r.Trigger()
+	r.called(t, "the trigger")
+}
+
+// A file beyond the bound counts with its size.
+func TestLargeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.json")
+	write(t, path, "")
+	if err := os.Truncate(path, 65<<20); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, watch.Config{}, path)
+	if err := os.Truncate(path, 66<<20); err != nil {
+		t.Fatal(err)
+	}
+	r.called(t, "a change behind the bound")
+}
+
+// What gives no event is seen by polling: here a link in the middle of a chain.
 func TestPoll(t *testing.T) {
 	dir := t.TempDir()
-	target := filepath.Join(dir, "elsewhere", "a.yaml")
-	write(t, target, "one")
-	link := filepath.Join(dir, "here", "a.yaml")
-	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(target, link); err != nil {
-		t.Fatal(err)
-	}
-	r := start(t, watch.Config{Poll: 20 * time.Millisecond}, link)
-	write(t, target, "two") // its folder is not watched
-	r.called(t, "a change behind a link")
+	write(t, filepath.Join(dir, "1", "a.yaml"), "one")
+	write(t, filepath.Join(dir, "2", "a.yaml"), "two")
+	link(t, "../1", filepath.Join(dir, "releases", "current"))
+	path := filepath.Join(dir, "here", "a.yaml")
+	link(t, "../releases/current/a.yaml", path)
+	r := start(t, watch.Config{Poll: 20 * time.Millisecond}, path)
+	link(t, "../2", filepath.Join(dir, "releases", "next"))
+	rename(t, filepath.Join(dir, "releases", "next"), filepath.Join(dir, "releases", "current"))
+	r.called(t, "a swap in the middle of a chain of links")
 }
