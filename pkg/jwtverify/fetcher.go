@@ -180,6 +180,7 @@ func (f *Fetcher) finish(s *source, r *result) {
 	}
 	f.mu.Lock()
 	s.cancel()
+	s.cancel = nil // it holds the context, which thousands of idle sources need not
 	s.state = idle
 	f.running[s.lane]--
 	f.queue.release(s)
