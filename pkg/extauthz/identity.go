@@ -14,7 +14,7 @@ import (
 )
 
 // IdentityHeaders names the request headers that carry the verified identity
-// to the upstream; "" leaves one out. Names are lower-case.
+// to the upstream; "" leaves one out.
 type IdentityHeaders struct {
 	UserID      string
 	TenantID    string
@@ -38,19 +38,21 @@ type identityHeaders struct {
 	names  IdentityHeaders
 	claims []claimHeader // in the order of their names
 	all    []string
-	owned  map[string]string // the folded name to the name
+	owned  map[string]bool // folded names
 }
 
 type claimHeader struct{ header, claim string }
 
 func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
-	h := &identityHeaders{names: names, owned: map[string]string{}}
-	for _, name := range []string{names.UserID, names.TenantID, names.WorkspaceID, names.Roles, names.Scopes} {
-		h.own(name)
+	h := &identityHeaders{names: names, owned: map[string]bool{}}
+	for _, name := range []*string{&h.names.UserID, &h.names.TenantID, &h.names.WorkspaceID, &h.names.Roles, &h.names.Scopes} {
+		*name = strings.ToLower(*name) // in another case a policy could set it
+		h.own(*name)
 	}
 	for _, header := range slices.Sorted(maps.Keys(names.Claims)) {
-		h.claims = append(h.claims, claimHeader{header, names.Claims[header]})
-		h.own(header)
+		name := strings.ToLower(header)
+		h.claims = append(h.claims, claimHeader{name, names.Claims[header]})
+		h.own(name)
 	}
 	return h
 }
@@ -58,22 +60,18 @@ func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 func (h *identityHeaders) own(name string) {
 	if name != "" {
 		h.all = append(h.all, name)
-		h.owned[folded(name)] = name
+		h.owned[folded(name)] = true
 	}
 }
 
 // owns tells whether a lower-case name reaches the upstream as an identity
 // header: servers in the CGI tradition read x_user_id as x-user-id, and some of
 // them (lighttpd) every sign as "_".
-func (h *identityHeaders) owns(name string) bool {
-	_, owned := h.owned[folded(name)]
-	return owned
-}
+func (h *identityHeaders) owns(name string) bool { return h.owned[folded(name)] }
 
 // isSpelling tells whether a name is an identity header's in another spelling.
 func (h *identityHeaders) isSpelling(name string) bool {
-	own, owned := h.owned[folded(name)]
-	return owned && own != name
+	return h.owns(name) && !slices.Contains(h.all, name)
 }
 
 // folded allocates only for a name with another sign than a dash.
