@@ -2,6 +2,9 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -46,38 +49,62 @@ func (b Body) term() (value *ast.Term, truncated bool, err error) {
 	case strings.Contains(kind, "application/json"):
 		v, err := readJSON(b.Bytes)
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the JSON body: %w", err)
+			return nil, false, fmt.Errorf("%w: JSON: %w", errBody, err)
 		}
-		return ast.NewTerm(v), false, nil
+		return native(v)
 	case strings.Contains(kind, "application/x-www-form-urlencoded"):
 		form, err := url.ParseQuery(string(b.Bytes))
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the form body: %w", err)
+			return nil, false, fmt.Errorf("%w: form: %w", errBody, err)
 		}
 		return native(form)
 	case strings.Contains(kind, "multipart/form-data"):
 		_, params, err := mime.ParseMediaType(b.ContentType)
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
 		}
 		return multipartTerm(b.Bytes, params["boundary"])
 	}
 	return ast.NullTerm(), false, nil
 }
 
+// errBody: the client sent something else than it said.
+var errBody = errors.New("reading the body")
+
+// maxNumber bounds the digits of a number. To compare one of a million digits
+// takes seconds, and no time limit of the evaluation interrupts it.
+const maxNumber = 128
+
 // readJSON keeps every digit of a number, and takes one document alone.
-func readJSON(text []byte) (ast.Value, error) {
-	var v any
+func readJSON(text []byte) (v any, err error) {
 	if err := util.UnmarshalJSON(text, &v); err != nil {
 		return nil, err
 	}
-	return ast.InterfaceToValue(v)
+	return v, checkNumbers(v)
+}
+
+func checkNumbers(v any) (err error) {
+	switch v := v.(type) {
+	case json.Number:
+		if len(v) > maxNumber {
+			err = fmt.Errorf("a number of %d characters", len(v))
+		}
+	case map[string]any:
+		for _, member := range v {
+			err = cmp.Or(err, checkNumbers(member))
+		}
+	case []any:
+		for _, element := range v {
+			err = cmp.Or(err, checkNumbers(element))
+		}
+	}
+	return err
 }
 
 func native(v any) (*ast.Term, bool, error) {
 	value, err := ast.InterfaceToValue(v)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("%w: %w", errBody, err) // an exponent that is too large
 	}
 	return ast.NewTerm(value), false, nil
 }
@@ -93,20 +120,20 @@ func multipartTerm(body []byte, boundary string) (*ast.Term, bool, error) {
 			return native(form)
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
 		}
 		data, err := io.ReadAll(part) // bounded by the body, which is bounded
 		if err != nil {
-			return nil, false, fmt.Errorf("reading the multipart body: %w", err)
+			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
 		}
 		name := part.FormName()
 		if name == "" {
 			continue
 		}
 		if strings.Contains(strings.ToLower(part.Header.Get("Content-Type")), "application/json") {
-			var v any
-			if err := util.UnmarshalJSON(data, &v); err != nil {
-				return nil, false, fmt.Errorf("reading the JSON part %q: %w", name, err)
+			v, err := readJSON(data)
+			if err != nil {
+				return nil, false, fmt.Errorf("%w: the JSON part %.64q: %w", errBody, name, err)
 			}
 			form[name] = append(form[name], v)
 			continue

@@ -36,3 +36,34 @@ func TestMetadataThatEnvoyCanRead(t *testing.T) {
 		})
 	}
 }
+
+// A builtin is not interrupted, and comparing a number of a megabyte takes
+// seconds and gigabytes: such a body is the client's fault.
+func TestNumbersOfBodies(t *testing.T) {
+	digits := func(n int) string { return strings.Repeat("9", n) }
+	part := func(text string) string {
+		return "--x\r\nContent-Disposition: form-data; name=\"n\"\r\nContent-Type: application/json\r\n\r\n" + text + "\r\n--x--\r\n"
+	}
+	const form = "multipart/form-data; boundary=x"
+	for _, tt := range []struct {
+		name, kind, body string
+		want             answers.Reason
+	}{
+		{"as long as any number needs", "application/json", `{"n": ` + digits(100) + `}`, answers.PolicyDenied},
+		{"a megabyte of digits", "application/json", `{"n": ` + digits(1<<20) + `}`, answers.InvalidRequest},
+		{"in a list, after others", "application/json", `{"n": [1, {"m": -0.` + digits(200) + `}, 2]}`, answers.InvalidRequest},
+		{"an exponent of a thousand million", "application/json", `{"n": 1e1000000000}`, answers.InvalidRequest},
+		{"digits in a text", "application/json", `{"n": "` + digits(1000) + `"}`, answers.PolicyDenied},
+		{"in a part", form, part(digits(100)), answers.PolicyDenied},
+		{"a megabyte in a part", form, part(digits(1 << 20)), answers.InvalidRequest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := getPosts()
+			in.Body = policy.Body{ContentType: tt.kind, Bytes: []byte(tt.body)}
+			d := engine(t, "default decision := false\ndecision if input.parsed_body.n < 5").Decide(t.Context(), in)
+			if d.Reason != tt.want || d.Allowed {
+				t.Errorf("%s (%v), want %s", d.Reason, d.Err, tt.want)
+			}
+		})
+	}
+}

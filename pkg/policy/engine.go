@@ -14,6 +14,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
 )
 
 // DefaultEntrypoint is the rule of the embedded policy.
@@ -91,7 +93,8 @@ func (e *Engine) Revision() string { return e.revision }
 
 // Decide evaluates the entrypoint for one request. It always returns a
 // decision: what fails, takes too long or gives no decision is a denial with
-// the reason PolicyError.
+// the reason PolicyError. A body that the policy reads and that is not what its
+// type says is one with InvalidRequest.
 func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	// A builtin that panics denies one request; it doesn't end the process.
 	defer func() {
@@ -100,6 +103,9 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 		}
 	}()
 	input, err := in.value(e.reads)
+	if errors.Is(err, errBody) { // the client's fault, not the policy's
+		return Decision{Reason: answers.InvalidRequest, Err: err}
+	}
 	if err != nil {
 		return fault(fmt.Errorf("building the input: %w", err))
 	}

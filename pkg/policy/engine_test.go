@@ -256,7 +256,7 @@ func TestBodies(t *testing.T) {
 	} {
 		in := getPosts()
 		in.Body = bad
-		if d := engine(t, `decision if not input.parsed_body.evil`).Decide(t.Context(), in); d.Reason != answers.PolicyError {
+		if d := engine(t, `decision if not input.parsed_body.evil`).Decide(t.Context(), in); d.Reason != answers.InvalidRequest {
 			t.Errorf("%s: a body that can't be read gives %q", bad.ContentType, d.Reason)
 		}
 	}

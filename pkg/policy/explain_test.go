@@ -51,7 +51,7 @@ func TestExplainWhatCanNotBeDecided(t *testing.T) {
 	in := getPosts()
 	in.Body = policy.Body{ContentType: "application/json", Bytes: []byte("{")}
 	x := engine(t, `decision := input.parsed_body.a`).Explain(t.Context(), in)
-	if x.Decision.Reason != answers.PolicyError || x.Decision.Err == nil {
+	if x.Decision.Reason != answers.InvalidRequest || x.Decision.Err == nil {
 		t.Errorf("decision: %+v", x.Decision)
 	}
 }
