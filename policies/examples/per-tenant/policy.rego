@@ -1,0 +1,22 @@
+# METADATA
+# title: What each tenant has paid for
+# description: |
+#   One policy for all tenants, and a line of data for each. input.tenant is the
+#   tenant that was selected before any token was read.
+# scope: package
+package example.per_tenant
+
+# METADATA
+# title: The answer to the request
+# entrypoint: true
+decision := data.usso.authz.decision if {
+	not feature
+} else := data.usso.authz.decision if {
+	feature in data.plans[input.tenant.id].features
+} else := {"allowed": false, "reason": "not_in_plan", "detail": "The plan does not have this feature", "http_status": 402}
+
+# The first segment names the feature, where it is one that costs.
+feature := name if {
+	name := input.request.segments[0]
+	name in data.paid_features
+}

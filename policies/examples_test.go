@@ -1,0 +1,265 @@
+package policies_test
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/loader"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/tester"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// outcome is a question to an example, and what it must answer.
+type outcome struct {
+	method, path string
+	headers      []policy.Header
+	body         *policy.Body
+	tenant       string // "": acme
+	identity     *jwtverify.Identity
+	route        policy.RouteFields // without a match: none
+	data         string             // a further file of data
+
+	reason answers.Reason
+	status int    // what the policy asks for
+	header string // one that the answer must have, as "name: value"
+}
+
+var (
+	public = policy.RouteFields{Match: "/", Public: true}
+	locked = policy.RouteFields{Match: "/", Scopes: []string{"write:posts"}}
+	reader = &jwtverify.Identity{UserID: "user:1", Scopes: []string{"read:posts"}, Claims: map[string]any{"plan": "gold"}}
+	writer = &jwtverify.Identity{UserID: "user:2", Scopes: []string{"write:posts"}, Roles: []string{"editor"}}
+	boss   = &jwtverify.Identity{UserID: "user:3", Scopes: []string{"write:posts"}, Roles: []string{"admin", "treasurer"}}
+	grpc   = []policy.Header{{Name: "content-type", Value: "application/grpc"}}
+	html   = []policy.Header{{Name: "accept", Value: "text/html"}}
+)
+
+func jsonBody(text string) *policy.Body {
+	return &policy.Body{ContentType: "application/json", Bytes: []byte(text)}
+}
+
+var outcomes = map[string][]outcome{
+	"own-rules": {
+		{method: "DELETE", path: "posts/1", identity: reader, route: locked, reason: answers.InsufficientScope},
+		{method: "DELETE", path: "posts/1", identity: writer, route: locked, reason: "published"},
+		{method: "DELETE", path: "posts/1", identity: boss, route: locked, reason: answers.Allowed},
+		{method: "PUT", path: "posts/1", identity: writer, route: locked, reason: answers.Allowed},
+	},
+	"time-of-day": {
+		{method: "GET", route: public, data: `{"opening": {"from": 24}}`, reason: answers.Allowed},
+		{method: "POST", route: public, data: `{"opening": {"from": 24}}`, reason: "closed"},
+		{method: "POST", route: public, data: `{"opening": {"from": 0, "to": 24, "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]}}`, reason: answers.Allowed},
+	},
+	"body-inspection": {
+		{method: "GET", path: "transfers", route: public, reason: answers.Allowed},
+		{method: "POST", path: "transfers", route: public, body: jsonBody(`{"amount": 5}`), reason: answers.Allowed},
+		{method: "POST", path: "transfers", route: public, body: jsonBody(`{"amount": 5000}`), identity: writer, reason: "amount"},
+		{method: "POST", path: "transfers", route: public, body: jsonBody(`{"amount": 5000}`), identity: boss, reason: answers.Allowed},
+		{method: "POST", path: "transfers", route: public, reason: "amount"},
+		{method: "POST", path: "transfers", route: public, identity: boss, body: &policy.Body{ContentType: "application/json", Partial: true, Bytes: []byte(`{"amo`)}, reason: "body_too_large", status: 413},
+	},
+	"per-tenant": {
+		{method: "GET", path: "posts", tenant: "globex", route: public, reason: answers.Allowed},
+		{method: "GET", path: "exports/1", route: public, reason: answers.Allowed},
+		{method: "GET", path: "exports/1", tenant: "globex", route: public, reason: "not_in_plan", status: 402},
+	},
+	"grpc-method": {
+		{method: "POST", path: "grpc.health.v1.Health/Check", headers: grpc, reason: answers.Allowed},
+		{method: "POST", path: "shop.v1.Posts/Get", headers: grpc, reason: answers.TokenNotFound},
+		{method: "POST", path: "shop.v1.Posts/Get", headers: grpc, identity: reader, reason: answers.Allowed},
+		{method: "POST", path: "shop.v1.Posts/Delete", headers: grpc, identity: reader, reason: answers.InsufficientScope},
+		{method: "GET", path: "shop.v1.Posts/Get", headers: grpc, identity: reader, reason: answers.NoRoute},
+	},
+	"login-redirect": {
+		{method: "GET", path: "posts/1", headers: html, route: locked, reason: "login", status: 302, header: "location: https://sso.acme.example/login?next=%2Fposts%2F1"},
+		{method: "GET", path: "posts/1", route: locked, reason: answers.TokenNotFound},
+		{method: "GET", path: "posts/1", headers: html, identity: writer, route: locked, reason: answers.Allowed},
+	},
+	"response-headers": {
+		{method: "GET", route: public, reason: answers.Allowed, header: "x-audience: public"},
+		{method: "GET", route: public, identity: writer, reason: answers.Allowed, header: "vary: cookie"},
+		{method: "GET", reason: answers.NoRoute, header: "cache-control: no-store"},
+	},
+	"rate-limit": {
+		{method: "GET", route: public, identity: reader, reason: answers.Allowed},
+		{method: "GET", reason: answers.NoRoute},
+	},
+}
+
+// examples returns the folders of the examples: those of the table, and no other.
+func examples(t *testing.T) []string {
+	t.Helper()
+	folders, err := filepath.Glob("examples/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range folders {
+		folders[i] = filepath.Base(folders[i])
+	}
+	if want := slices.Sorted(maps.Keys(outcomes)); !slices.Equal(folders, want) {
+		t.Fatalf("the examples are %v; the table has %v", folders, want)
+	}
+	return folders
+}
+
+// TestExamples asks each example as the service would.
+func TestExamples(t *testing.T) {
+	for _, name := range examples(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join("examples", name)
+			for i, o := range outcomes[name] {
+				paths := []string{dir}
+				if o.data != "" {
+					paths = []string{filepath.Join(dir, "policy.rego"), merged(t, filepath.Join(dir, "data.json"), o.data)}
+				}
+				engine, err := policy.New(t.Context(), policy.Config{Entrypoint: entrypointOf(t, dir), Paths: paths})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := engine.Decide(t.Context(), o.input())
+				if d.Reason != o.reason || d.Status != o.status || d.Allowed != (o.reason == answers.Allowed) {
+					t.Errorf("%d: %s, status %d, want %s, status %d (%v)", i, d.Reason, d.Status, o.reason, o.status, d.Err)
+				}
+				if o.header != "" && !slices.ContainsFunc(slices.Concat(d.Headers, d.ResponseHeaders), func(h policy.Header) bool { return h.Name+": "+h.Value == o.header }) {
+					t.Errorf("%d: no header %q in %v, %v", i, o.header, d.Headers, d.ResponseHeaders)
+				}
+				if name == "rate-limit" && d.Metadata["rate"] == nil {
+					t.Errorf("%d: metadata %v", i, d.Metadata)
+				}
+			}
+		})
+	}
+}
+
+func (o outcome) input() *policy.Input {
+	in := &policy.Input{
+		TenantID: "acme", Identity: o.identity, Method: o.method, Host: "acme.example",
+		Segments: strings.Split(o.path, "/"), Headers: o.headers,
+	}
+	if o.tenant != "" {
+		in.TenantID = o.tenant
+	}
+	if o.body != nil {
+		in.Body = *o.body
+	}
+	if o.route.Match != "" {
+		in.Route = policy.NewRoute(o.route)
+	}
+	return in
+}
+
+// entrypointOf reads the fragment of a configuration beside the policy.
+func entrypointOf(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "ussoauthz.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fragment struct {
+		Policy struct {
+			Entrypoint string
+			Paths      []string
+		}
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&fragment); err != nil || len(fragment.Policy.Paths) == 0 {
+		t.Fatalf("%s: %v %+v", dir, err, fragment)
+	}
+	return fragment.Policy.Entrypoint
+}
+
+// merged writes the example's data with what a question changes of it.
+func merged(t *testing.T, file, change string) string {
+	t.Helper()
+	base, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var terms [2]*ast.Term
+	for i, text := range []string{string(base), change} {
+		terms[i] = ast.MustParseTerm(text)
+	}
+	both, ok := mergeTerms(terms[0].Value.(ast.Object), terms[1].Value.(ast.Object))
+	if !ok {
+		t.Fatalf("%s and %s don't merge", base, change)
+	}
+	path := filepath.Join(t.TempDir(), "data.json")
+	if err := os.WriteFile(path, []byte(both.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mergeTerms(a, b ast.Object) (ast.Object, bool) {
+	return a.MergeWith(b, func(x, y *ast.Term) (*ast.Term, bool) {
+		xo, okx := x.Value.(ast.Object)
+		yo, oky := y.Value.(ast.Object)
+		if !okx || !oky {
+			return y, false
+		}
+		m, ok := mergeTerms(xo, yo)
+		return ast.NewTerm(m), !ok
+	})
+}
+
+// TestWholeFolder runs what `opa test --strict policies/` runs: every Rego test
+// here, the examples' too, which bring their own data.
+func TestWholeFolder(t *testing.T) {
+	loaded, err := loader.NewFileLoader().WithProcessAnnotation(true).All([]string{"."})
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := loaded.ParsedModules()
+	coverage := cover.New()
+	results, err := tester.NewRunner().
+		SetCompiler(ast.NewCompiler().WithStrict(true)).
+		SetStore(inmem.NewFromObject(loaded.Documents)).
+		SetModules(modules).
+		SetTimeout(time.Minute).
+		SetCoverageQueryTracer(coverage).
+		RunTests(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := map[string]int{}
+	for result := range results {
+		ran[filepath.Dir(result.Location.File)]++
+		if !result.Pass() {
+			t.Errorf("%s: %s.%s: %v", result.Location, result.Package, result.Name, result)
+		}
+	}
+	report := coverage.Report(modules)
+	for _, name := range examples(t) {
+		dir := filepath.Join("examples", name)
+		if ran[dir] < 3 {
+			t.Errorf("%s: %d tests ran", dir, ran[dir])
+		}
+		file := filepath.Join(dir, "policy.rego")
+		if report.Files[file] == nil {
+			t.Fatalf("%s: nothing is covered", file)
+		}
+		for _, part := range report.Files[file].NotCovered {
+			t.Errorf("%s:%d: no test reaches this line, to line %d", file, part.Start.Row, part.End.Row)
+		}
+	}
+	for file, module := range loaded.Modules {
+		if formatted, err := format.Source(file, module.Raw); err != nil || !bytes.Equal(formatted, module.Raw) {
+			t.Errorf("%s: not formatted, run opa fmt --write: %v", file, err)
+		}
+	}
+}
