@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
@@ -46,6 +47,19 @@ func (e *events) subscribe(paths []string) {
 		return
 	}
 	wanted := e.survey(paths)
+	for {
+		e.follow(wanted)
+		// What came between the survey and its subscriptions told nobody.
+		now := e.survey(paths)
+		if maps.Equal(now, wanted) {
+			return
+		}
+		wanted = now
+	}
+}
+
+// follow makes the subscriptions those of the wanted folders.
+func (e *events) follow(wanted map[string]bool) {
 	for _, folder := range e.watcher.WatchList() {
 		if !wanted[folder] {
 			_ = e.watcher.Remove(folder) // it may be gone already
