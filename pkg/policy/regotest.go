@@ -28,7 +28,7 @@ import (
 // TestConfig says which Rego tests to run, and how.
 type TestConfig struct {
 	Paths   []string      // files and folders with policies, their tests and data
-	Ignore  []string      // patterns of path.Match for names and paths that are left out
+	Ignore  []string      // patterns of filepath.Match for names and paths that are left out
 	Run     string        // a regular expression for package and name; "": all
 	Timeout time.Duration // for one test; 0: 5 s, or 30 s of a benchmark
 
@@ -181,11 +181,15 @@ func (r *TestReport) run(ctx context.Context, runner *tester.Runner, store stora
 	return ctx.Err() // tests that were not begun would look as if they were not there
 }
 
-// skip leaves out names with a leading dot, as the service does, the cases of
-// decision tests, which are no data, and what the configuration says.
 func (c TestConfig) skip(path string, info fs.FileInfo, _ int) bool {
+	return c.Ignored(path) || !info.IsDir() && IsDecisionFile(path)
+}
+
+// Ignored tells whether a file or folder is left out: names with a leading
+// dot, as in the service, and what Ignore says.
+func (c TestConfig) Ignored(path string) bool {
 	name := filepath.Base(path)
-	if strings.HasPrefix(name, ".") && name != "." && name != ".." || !info.IsDir() && IsDecisionFile(name) {
+	if strings.HasPrefix(name, ".") && name != "." && name != ".." {
 		return true
 	}
 	return slices.ContainsFunc(c.Ignore, func(pattern string) bool {

@@ -1,0 +1,300 @@
+package decisiontest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/internal/testreport"
+	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// Runner runs cases through the road of one configuration. Close it after use.
+type Runner struct {
+	road    *service.Road
+	signers map[string]*signer
+	dir     string
+}
+
+// minTimeout is what a policy gets at least for one evaluation: a busy CI
+// machine must not fail a case.
+const minTimeout = 2 * time.Second
+
+// Open builds the road, with keys of its own in place of the tenants'. It asks
+// no network.
+func Open(ctx context.Context, cfg *config.Config) (*Runner, error) {
+	dir, err := os.MkdirTemp("", "ussoauthz-test-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for keys: %w", err)
+	}
+	r := &Runner{dir: dir}
+	changed, signers, err := rekey(cfg, dir)
+	if err == nil {
+		changed.Policy.Timeout = max(changed.Policy.Timeout, minTimeout)
+		r.signers = signers
+		r.road, err = service.Open(ctx, changed, slog.New(slog.DiscardHandler))
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close releases the road and the keys.
+func (r *Runner) Close() {
+	if r.road != nil {
+		r.road.Close()
+	}
+	_ = os.RemoveAll(r.dir) // public keys of nobody
+}
+
+// Run runs every case of a suite.
+func (r *Runner) Run(ctx context.Context, s Suite) []testreport.Result {
+	results := make([]testreport.Result, 0, len(s.Cases))
+	for i := range s.Cases {
+		c := &s.Cases[i]
+		result := testreport.Result{Suite: filepath.ToSlash(s.File), Name: c.Name, File: s.File, Line: c.Line}
+		start := time.Now()
+		r.one(ctx, c, &result)
+		result.Duration = time.Since(start)
+		results = append(results, result)
+	}
+	return results
+}
+
+func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
+	m := c.Request.message()
+	if err := r.sign(ctx, c, m); err != nil {
+		result.Outcome, result.Problem = policy.TestErrored, err.Error()+"\n"
+		return
+	}
+	answer := r.road.Authorizer.Authorize(ctx, m)
+	differences := c.Expect.compare(m, answer)
+	if len(differences) == 0 {
+		result.Outcome = policy.TestPassed
+		return
+	}
+	result.Outcome = policy.TestFailed
+	result.Problem = strings.Join(differences, "\n") + "\n"
+	result.Output = explain(r.road.Authorizer.Explain(ctx, m), answer)
+}
+
+func (q Request) message() *extauthz.Message {
+	m := &extauthz.Message{
+		Method: q.Method, Host: q.Host, Target: q.Path, Extensions: q.Extensions, Body: []byte(q.Body),
+	}
+	for _, h := range q.Headers {
+		m.Headers = append(m.Headers, tenants.Header(h))
+	}
+	m.Attributes = func() (any, error) { return attributes(m), nil }
+	return m
+}
+
+// attributes are those that Envoy would send for the request, as far as a case
+// says what they are.
+func attributes(m *extauthz.Message) any {
+	headers := map[string]any{}
+	for name, value := range joined(m.Headers) {
+		headers[name] = value
+	}
+	request := map[string]any{
+		"method": m.Method, "host": m.Host, "path": m.Target, "headers": headers,
+		"scheme": "https", "protocol": "HTTP/1.1", "size": fmt.Sprint(len(m.Body)),
+	}
+	if len(m.Body) > 0 {
+		request["body"] = string(m.Body)
+	}
+	extensions := map[string]any{}
+	for name, value := range m.Extensions {
+		extensions[name] = value
+	}
+	return map[string]any{"request": map[string]any{"http": request}, "contextExtensions": extensions}
+}
+
+// sign gives the message its token: of the tenant that the case names, or of
+// the one that the request selects, which the road itself is asked for.
+func (r *Runner) sign(ctx context.Context, c *Case, m *extauthz.Message) error {
+	if c.Token.Kind == None {
+		return nil
+	}
+	selected := r.road.Authorizer.Authorize(ctx, m).Tenant
+	by := c.SignedBy
+	if by == "" {
+		by = selected
+	}
+	s := r.signers[by]
+	if s == nil {
+		return errors.New("the request selects no tenant, so nobody signs its token: name one with signed_by")
+	}
+	token, err := s.mint(c.Token)
+	if err != nil {
+		return err
+	}
+	source := tenants.DefaultConfig().Header
+	if t := r.signers[selected]; t != nil {
+		source = t.tenant.Header
+	}
+	return carry(m, source, token, c.InCookie)
+}
+
+// carry puts the token where the tenant looks for it.
+func carry(m *extauthz.Message, source tenants.TokenSource, token string, cookie bool) error {
+	switch {
+	case cookie && source.Cookie == "":
+		return errors.New("token_in: the tenant takes no cookie")
+	case cookie || source.Header == "":
+		m.Headers = append(m.Headers, tenants.Header{Name: "cookie", Value: source.Cookie + "=" + token})
+		return nil
+	}
+	prefix := ""
+	switch {
+	case source.Prefix != nil:
+		prefix = *source.Prefix
+	case strings.EqualFold(source.Header, "Authorization"):
+		prefix = "Bearer"
+	}
+	m.Headers = append(m.Headers, tenants.Header{Name: source.Header, Value: strings.TrimLeft(prefix+" "+token, " ")})
+	return nil
+}
+
+// compare returns a line for each difference.
+func (e *Expect) compare(m *extauthz.Message, a *extauthz.Answer) []string {
+	var diff []string
+	differ := func(what, want, got string) {
+		if want != got {
+			diff = append(diff, fmt.Sprintf("%s: expected %s, got %s", what, want, got))
+		}
+	}
+	status := a.Status
+	if a.Allowed {
+		status = http.StatusOK
+	}
+	if e.Status != nil {
+		differ("status", fmt.Sprint(*e.Status), fmt.Sprint(status))
+	}
+	if e.Reason != nil {
+		differ("reason", *e.Reason, string(a.Reason))
+	}
+	if e.Detail != nil {
+		differ("detail", quote(e.Detail), quote(detail(a)))
+	}
+	if e.Body != nil {
+		body := string(a.Body)
+		differ("body", quote(e.Body), quote(&body))
+	}
+	upstream := upstream(m, a)
+	for _, name := range slices.Sorted(maps.Keys(e.Upstream)) {
+		if upstream == nil {
+			diff = append(diff, fmt.Sprintf("upstream %s: expected %s, but nothing went upstream", name, quote(e.Upstream[name])))
+			continue
+		}
+		differ("upstream "+name, quote(e.Upstream[name]), quote(lookup(upstream, name)))
+	}
+	for _, name := range e.Removed {
+		if !slices.Contains(a.RemoveHeaders, name) {
+			diff = append(diff, fmt.Sprintf("removed: expected %s, got %q", name, a.RemoveHeaders))
+		}
+	}
+	response := joined(a.ResponseHeaders)
+	if !a.Allowed {
+		response = joined(a.Headers)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Response)) {
+		differ("response "+name, quote(e.Response[name]), quote(lookup(response, name)))
+	}
+	return diff
+}
+
+func quote(s *string) string {
+	if s == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%q", *s)
+}
+
+func lookup(headers map[string]string, name string) *string {
+	value, ok := headers[name]
+	if !ok {
+		return nil
+	}
+	return &value
+}
+
+// detail is the denial's, nil where the policy wrote a body of its own.
+func detail(a *extauthz.Answer) *string {
+	var body struct{ Detail *string }
+	if a.Allowed || json.Unmarshal(a.Body, &body) != nil {
+		return nil
+	}
+	return body.Detail
+}
+
+// upstream is the header block that the application gets, nil for a denial.
+func upstream(m *extauthz.Message, a *extauthz.Answer) map[string]string {
+	if !a.Allowed {
+		return nil
+	}
+	headers := joined(m.Headers)
+	for _, name := range a.RemoveHeaders {
+		delete(headers, name)
+	}
+	maps.Copy(headers, joined(a.Headers)) // they overwrite
+	return headers
+}
+
+// joined joins the lines of one name.
+func joined[S ~[]H, H ~struct{ Name, Value string }](list S) map[string]string {
+	all := map[string]string{}
+	for _, h := range list {
+		pair := struct{ Name, Value string }(h)
+		name := strings.ToLower(pair.Name)
+		first, more := all[name]
+		switch {
+		case !more:
+			all[name] = pair.Value
+		case name == "cookie":
+			all[name] = first + "; " + pair.Value
+		default:
+			all[name] = first + "," + pair.Value
+		}
+	}
+	return all
+}
+
+// explain tells why the answer is what it is.
+func explain(x *extauthz.Explanation, a *extauthz.Answer) string {
+	var b strings.Builder
+	for _, step := range x.Steps {
+		mark := "ok  "
+		if !step.OK {
+			mark = "FAIL"
+		}
+		fmt.Fprintf(&b, "%s  %-13s %s\n", mark, step.Name, step.Detail)
+	}
+	if x.Policy != nil {
+		for _, p := range x.Policy.Fired {
+			fmt.Fprintf(&b, "      %-13s %s:%d: %s\n", "fired", p.File, p.Line, p.Text)
+		}
+	}
+	if a.Err != nil {
+		fmt.Fprintf(&b, "error: %v\n", a.Err)
+	}
+	if x.Advice != "" && (a.Err == nil || x.Advice != a.Err.Error()) {
+		fmt.Fprintln(&b, x.Advice)
+	}
+	return b.String()
+}
