@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -64,12 +66,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "ussoauthz:", err)
 		return exitFault
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help": // as git and go have it: help, help serve
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "ussoauthz: %v\nRun \"ussoauthz --help\" for the commands and examples.\n", err)
+		fmt.Fprintf(stderr, "ussoauthz: %v\n%s\n", err, advice(err))
 		return exitUsage
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
@@ -80,6 +85,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitFault
 	}
 	return exitOK
+}
+
+// advice says where to read on after a command line that could not be read.
+func advice(err error) string {
+	var fault *kong.ParseError
+	if errors.As(err, &fault) && fault.Context != nil && fault.Context.Command() != "" {
+		command, _, _ := strings.Cut(fault.Context.Command(), " ")
+		return fmt.Sprintf("Run \"ussoauthz %s --help\" for its flags and examples.", command)
+	}
+	return "Run \"ussoauthz --help\" for the commands and examples."
 }
 
 // errReported: the fault is already on stderr, in a form of its own.

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -64,12 +67,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "ussodev:", err)
 		return exitFault
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help": // as git and go have it: help, help token
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "ussodev: %v\nRun \"ussodev --help\" for the commands and examples.\n", err)
+		fmt.Fprintf(stderr, "ussodev: %v\n%s\n", err, advice(err))
 		return exitUsage
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
@@ -78,6 +84,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitFault
 	}
 	return exitOK
+}
+
+// advice says where to read on after a command line that could not be read.
+func advice(err error) string {
+	var fault *kong.ParseError
+	if errors.As(err, &fault) && fault.Context != nil && fault.Context.Command() != "" {
+		command, _, _ := strings.Cut(fault.Context.Command(), " ")
+		return fmt.Sprintf("Run \"ussodev %s --help\" for its flags and examples.", command)
+	}
+	return "Run \"ussodev --help\" for the commands and examples."
 }
 
 // configFlags are what the commands share that act for a configuration's tenants.
