@@ -96,8 +96,12 @@ func TestSecretStaysPrivate(t *testing.T) {
 	if string(i.JWKS()) != `{"keys":[]}` || i.PublicPEM(jwtverify.HS256) != nil {
 		t.Error("the secret is published")
 	}
-	if len(i.Secret()) < 32 {
+	secret := string(i.Secret())
+	if len(secret) < 32 {
 		t.Error("no secret")
+	}
+	if strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		t.Errorf("a configuration file can't hold the secret %q", secret)
 	}
 }
 
