@@ -120,9 +120,8 @@ func TestOPAEnvoyInput(t *testing.T) {
 	}
 }
 
-// rawLines writes the headers as Envoy does with encode_raw_headers, and the
-// body as with pack_as_bytes; the text of a body in attributes is then base64
-// in rawBody, so it is left as it is for that expression.
+// rawLines writes the headers as Envoy does with encode_raw_headers: a line for
+// each value.
 func rawLines(check *authv3.CheckRequest) *authv3.CheckRequest {
 	http := check.Attributes.Request.Http
 	http.HeaderMap = &corev3.HeaderMap{}
@@ -284,3 +283,58 @@ func TestOPAEnvoyAttributesAreProtoJSON(t *testing.T) {
 }
 
 func quoteRego(s string) string { return "`" + s + "`" }
+
+// The rows of docs/opa-envoy-plugin.md where the two differ.
+func TestOPAEnvoyDifferences(t *testing.T) {
+	w := newWorld(t)
+	path := func(p string) func(*authv3.CheckRequest) {
+		return func(c *authv3.CheckRequest) {
+			http := c.Attributes.Request.Http
+			http.Path, http.Headers[":path"] = p, p
+		}
+	}
+	header := func(name, value string) func(*authv3.CheckRequest) {
+		return func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Headers[name] = value }
+	}
+	for _, tt := range []struct {
+		name, rego string
+		change     func(*authv3.CheckRequest)
+		want       answers.Reason
+	}{
+		{"an encoded slash", `decision := true`, path("/a%2Fb"), answers.InvalidRequest},
+		{"dot segments", `decision := true`, path("/a/../b"), answers.InvalidRequest},
+		{"an invalid token", `decision := true`, header("authorization", "Bearer x.y.z"), answers.TokenInvalid},
+		{"another scheme is the policy's business", `decision if startswith(input.attributes.request.http.headers.authorization, "Basic ")`, header("authorization", "Basic dTpw"), answers.Allowed},
+		{"pairs that don't decode stay", `decision if input.parsed_query == {"a": ["%zz"]}`, path("/?a=%zz"), answers.Allowed},
+		{"Envoy says that it cut", `decision if input.truncated_body`, func(c *authv3.CheckRequest) {
+			delete(c.Attributes.Request.Http.Headers, "content-length")
+			header("x-envoy-auth-partial-body", "true")(c)
+		}, answers.Allowed},
+		{"undefined", `decision if false`, nil, answers.PolicyError},
+		{"no boolean", `decision := "true"`, nil, answers.PolicyError},
+		{"an unknown key", `decision := {"allowed": true, "http_statsu": 1}`, nil, answers.PolicyError},
+		{"an identity header", `decision := {"allowed": true, "headers": {"x-user-id": "root"}}`, nil, answers.PolicyError},
+		{"the host", `decision := {"allowed": true, "headers": {"host": "b"}}`, nil, answers.PolicyError},
+		{"a status that ends nothing", `decision := {"allowed": false, "http_status": 101}`, nil, answers.PolicyError},
+		{"one name as a string", `decision := {"allowed": true, "request_headers_to_remove": "x-a"}`, nil, answers.Allowed},
+		{"no runtime", `decision if opa.runtime() == {}`, nil, answers.Allowed},
+	} {
+		check := w.fullCheck(t)
+		if tt.change != nil {
+			tt.change(check)
+		}
+		response := respond(t, w, own(t, tt.rego), check)
+		if got := reasonOf(response); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	set := respond(t, w, own(t, `decision := {"allowed": true, "query_parameters_to_set": {"q": "a b%20c"}}`), w.fullCheck(t))
+	if q := set.GetOkResponse().GetQueryParametersToSet(); len(q) != 1 || q[0].GetValue() != "a%20b%20c" {
+		t.Errorf("query: %v", q)
+	}
+	for _, name := range []string{"decision_id", "tenant", "reason", "sub", "workspace_id", "policy_revision"} {
+		if set.GetDynamicMetadata().GetFields()[name] == nil {
+			t.Errorf("no %s in the dynamic metadata", name)
+		}
+	}
+}
