@@ -21,6 +21,7 @@ const (
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Answer Envoy's checks."`
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every fault."`
+	Test     testCmd     `cmd:"" help:"Run Rego tests and decision tests."`
 	Explain  explainCmd  `cmd:"" help:"Show each step of a decision about one request."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it answers checks."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -29,6 +29,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DEMO", demo)
+			env.Setenv("DEMODIR", filepath.Dir(demo))
 			return keys(env)
 		},
 		Cmds: clitest.Commands(),

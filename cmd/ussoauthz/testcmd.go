@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/decisiontest"
+	"github.com/ussoio/ussoauthz/internal/testreport"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+type testCmd struct {
+	Config    string        `short:"c" placeholder:"FILE" help:"The configuration that decision tests are for. Its policy.allow_net counts for Rego tests too."`
+	Decisions []string      `sep:"none" placeholder:"FILE" help:"A further file of decision tests, by whatever name; may be repeated."`
+	Match     string        `name:"run" short:"r" placeholder:"REGEX" help:"Only tests whose name matches: package.name of a Rego test, the name of a case."`
+	Ignore    []string      `sep:"none" placeholder:"PATTERN" help:"Leave out files and folders by name or path, like 'node_modules'; may be repeated."`
+	Verbose   bool          `short:"v" help:"List tests that pass, and show OPA's trace of those that fail."`
+	Coverage  bool          `help:"Measure how much of the policies the Rego tests reach. The tests themselves do not count."`
+	Threshold float64       `placeholder:"PERCENT" help:"Fail where the coverage is below; includes --coverage."`
+	Format    string        `short:"f" enum:"pretty,json,junit" default:"pretty" help:"pretty, json or junit. (${default})"`
+	Timeout   time.Duration `placeholder:"DURATION" help:"For one Rego test. Default: 5s, and 30s of a benchmark."`
+	Bench     bool          `help:"Measure the Rego tests instead: time and allocations of each."`
+	Paths     []string      `arg:"" optional:"" name:"path" help:"Files and folders with policies, tests and data. Default: this folder."`
+}
+
+func (testCmd) Help() string {
+	return `Runs the Rego tests in the paths, with the library data.usso and the embedded policy
+at hand, and the decision tests (*_decisions.yaml): requests, each with the claims of
+its token and the answer that it must get, which take the whole road of a request.
+The keys of the tenants are replaced by keys of the run; no network is asked.
+
+Exit code 0 where all tests passed, 1 where one failed, none was found, the coverage
+is below the threshold or a file has a fault, 2 for wrong usage. (opa test ends with
+2 where a test fails.)
+
+Examples:
+  ussoauthz test policies/
+  ussoauthz test policies/ --threshold 90
+  ussoauthz test -c ussoauthz.yaml . --format junit > report.xml`
+}
+
+// Validate checks what flags say together; kong calls it, and a fault is wrong
+// usage.
+func (c *testCmd) Validate() error {
+	if _, err := regexp.Compile(c.Match); err != nil {
+		return fmt.Errorf("--run: %w", err)
+	}
+	for _, pattern := range c.Ignore {
+		if _, err := filepath.Match(pattern, ""); err != nil {
+			return fmt.Errorf("--ignore %s: %w", pattern, err)
+		}
+	}
+	switch {
+	case c.Threshold < 0 || c.Threshold > 100:
+		return errors.New("--threshold is a percentage, 0 to 100")
+	case c.Timeout < 0:
+		return errors.New("--timeout is a time that passes")
+	case c.Bench && (c.measures() || c.Format == "junit"):
+		return errors.New("--bench goes with neither --coverage nor --format junit")
+	case len(c.Decisions) > 0 && c.Config == "":
+		return errors.New("--decisions needs the configuration: name it with -c")
+	}
+	return nil
+}
+
+func (c *testCmd) measures() bool { return c.Coverage || c.Threshold > 0 }
+
+// Run tests.
+func (c *testCmd) Run(ctx context.Context, s streams) error {
+	paths := c.Paths
+	if len(paths) == 0 && len(c.Decisions) == 0 {
+		paths = []string{"."}
+	}
+	cfg := policy.TestConfig{
+		Paths: paths, Ignore: slices.Clone(c.Ignore), Run: c.Match, Timeout: c.Timeout,
+		Verbose: c.Verbose, Coverage: c.measures(), Bench: c.Bench,
+	}
+	var loaded *config.Config
+	if c.Config != "" {
+		var err error
+		if loaded, err = load(c.Config, s); err != nil {
+			return err
+		}
+		cfg.AllowNet = loaded.Policy.AllowNet
+		cfg.Ignore = append(cfg.Ignore, c.Config) // it is no data
+	}
+	report := &testreport.Report{Verbose: c.Verbose}
+	if err := c.rego(ctx, cfg, report); err != nil {
+		return err
+	}
+	if !c.Bench {
+		if err := c.decisions(ctx, cfg, loaded, report, s); err != nil {
+			return err
+		}
+	}
+	return c.report(report, s)
+}
+
+func (c *testCmd) rego(ctx context.Context, cfg policy.TestConfig, report *testreport.Report) error {
+	found, err := cfg.HasRego()
+	if err != nil {
+		return fmt.Errorf("looking for Rego tests: %w", err)
+	}
+	if !found {
+		if c.measures() || c.Bench {
+			return errors.New("there is no .rego file to measure: name the policies' folders")
+		}
+		return nil
+	}
+	report.Rego, err = policy.RunTests(ctx, cfg)
+	return err
+}
+
+func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *config.Config, report *testreport.Report, s streams) error {
+	files, err := decisiontest.Find(cfg.Paths, cfg.Ignored)
+	if err != nil {
+		return err
+	}
+	for _, file := range c.Decisions {
+		if !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	if loaded == nil {
+		return fmt.Errorf("%s holds decision tests: name the configuration that they are for with -c FILE, or leave them out with --ignore '*_decisions.yaml'", files[0])
+	}
+	suites, err := decisiontest.Load(files, loaded)
+	var faults config.Faults
+	if errors.As(err, &faults) {
+		printFaults(s.err, faults)
+		return errReported
+	}
+	if err != nil {
+		return err
+	}
+	runner, err := decisiontest.Open(ctx, loaded)
+	if err != nil {
+		return err
+	}
+	defer runner.Close()
+	wanted := regexp.MustCompile(c.Match) // Validate has compiled it before
+	for _, suite := range suites {
+		suite.Cases = slices.DeleteFunc(suite.Cases, func(one decisiontest.Case) bool { return !wanted.MatchString(one.Name) })
+		report.Decisions = append(report.Decisions, runner.Run(ctx, suite)...)
+	}
+	return ctx.Err()
+}
+
+// report writes the results, and tells by its error whether they are good.
+func (c *testCmd) report(report *testreport.Report, s streams) error {
+	if len(report.Results()) == 0 {
+		if c.Match != "" {
+			return fmt.Errorf("no test was run: none has a name that matches %q", c.Match)
+		}
+		return errors.New("no test was found: Rego tests are rules named test_… in .rego files, decision tests are files named …_decisions.yaml")
+	}
+	write := report.WriteText
+	switch c.Format {
+	case "json":
+		write = report.WriteJSON
+	case "junit":
+		write = report.WriteJUnit
+	}
+	if err := write(s.out); err != nil {
+		return err
+	}
+	if !report.Passed() {
+		return errReported
+	}
+	if c.Threshold > 0 {
+		if got := report.Rego.Coverage().Percent; got < c.Threshold {
+			return fmt.Errorf("the coverage is %.2f%%, below the threshold of %.2f%%", got, c.Threshold)
+		}
+	}
+	return nil
+}
