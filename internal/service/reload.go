@@ -34,12 +34,12 @@ type reloadState struct {
 }
 
 // begin watches from now on, so it comes before the files are read.
-func (r *reloads) begin(cfg *config.Config, log *slog.Logger) {
+func (r *reloads) begin(cfg *config.Config, patience watch.Config) {
 	r.generation = 1
 	if cfg.Path == "" {
 		return
 	}
-	r.watcher = watch.New(watch.Config{Log: log}, watchedFiles(cfg))
+	r.watcher = watch.New(patience, watchedFiles(cfg))
 	r.follow(cfg)
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
@@ -46,7 +47,11 @@ type Service struct {
 // New builds everything that a configuration names and opens the listeners, so
 // that a failed bind fails the process before it reports ready. It waits for
 // no issuer. Call Run or Close afterwards.
-func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Service, err error) {
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Service, error) {
+	return newService(ctx, cfg, log, watch.Config{Log: log})
+}
+
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patience watch.Config) (_ *Service, err error) {
 	s := &Service{cfg: cfg, log: log, health: health.NewServer()}
 	defer func() {
 		if err != nil {
@@ -55,7 +60,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Service,
 	}()
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
-	s.reloads.begin(cfg, log)
+	s.reloads.begin(cfg, patience)
 	road, err := openRoad(ctx, cfg, s.fetcher)
 	if err != nil {
 		return nil, err

@@ -81,6 +81,11 @@ func start(t testing.TB, cfg *config.Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, s)
+}
+
+func run(t testing.TB, s *service.Service) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{Service: s, stop: stop, done: make(chan error, 1)}
 	go func() { r.done <- s.Run(ctx) }()
@@ -117,6 +122,11 @@ func dial(t testing.TB, address net.Addr, creds credentials.TransportCredentials
 
 func check(t testing.TB, conn *grpc.ClientConn, token string) (string, error) {
 	t.Helper()
+	return checkHost(t, conn, "acme.example", token)
+}
+
+func checkHost(t testing.TB, conn *grpc.ClientConn, host, token string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	headers := map[string]string{}
@@ -124,7 +134,7 @@ func check(t testing.TB, conn *grpc.ClientConn, token string) (string, error) {
 		headers["authorization"] = "Bearer " + token
 	}
 	response, err := authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: "acme.example", Path: "/", Headers: headers}},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: host, Path: "/", Headers: headers}},
 	}})
 	return response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(), err
 }

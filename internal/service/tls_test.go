@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"github.com/ussoio/ussoauthz/internal/config"
 )
 
 // authority is a CA of the test.
@@ -202,5 +204,52 @@ routes:
 	}
 	if !shows(11) {
 		t.Error("the broken certificate took effect")
+	}
+}
+
+// A client CA that a reload took away lets nobody in, a caller with a session of
+// its day included: that one's certificate would not be looked at again.
+func TestClientCAReload(t *testing.T) {
+	ca, gone, next := newAuthority(t), newAuthority(t), newAuthority(t)
+	r := startReloading(t)
+	server := ca.issue(t, "authz.internal", "")
+	key, err := x509.MarshalPKCS8PrivateKey(server.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(r.dir, "cert.pem"), "CERTIFICATE", server.Certificate[0])
+	writePEM(t, filepath.Join(r.dir, "key.pem"), "PRIVATE KEY", key)
+	writePEM(t, filepath.Join(r.dir, "ca.pem"), "CERTIFICATE", gone.cert.Raw)
+	r.end(t) // TLS begins with a start
+	r.configure(t, "routes: [{match: /}]\ntls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem}")
+	cfg, err := config.Load(filepath.Join(r.dir, "ussoauthz.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.running = start(t, cfg)
+
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	asks := func(cert tls.Certificate, version uint16, sessions tls.ClientSessionCache) bool {
+		creds := credentials.NewTLS(&tls.Config{
+			RootCAs: roots, ServerName: "authz.internal", Certificates: []tls.Certificate{cert}, MaxVersion: version, ClientSessionCache: sessions,
+		})
+		reason, err := check(t, dial(t, r.Address(), creds), r.token)
+		return err == nil && reason == "allowed"
+	}
+	versions := map[uint16]tls.ClientSessionCache{tls.VersionTLS12: tls.NewLRUClientSessionCache(4), tls.VersionTLS13: tls.NewLRUClientSessionCache(4)}
+	old, young := gone.issue(t, "envoy.internal", ""), next.issue(t, "envoy.internal", "")
+	for version, sessions := range versions {
+		if !asks(old, version, sessions) || !asks(old, version, sessions) || asks(young, version, nil) {
+			t.Fatal("not the first CA")
+		}
+	}
+	writePEM(t, filepath.Join(r.dir, "ca.pem"), "CERTIFICATE", next.cert.Raw)
+	r.Reload()
+	eventually(t, func() bool { return asks(young, 0, nil) }, func() string { return "the new CA is not taken" })
+	for version, sessions := range versions {
+		if asks(old, version, sessions) {
+			t.Errorf("%s: a session of the old CA goes on", tls.VersionName(version))
+		}
 	}
 }
