@@ -150,8 +150,15 @@ var names = extauthz.IdentityHeaders{
 	Claims: map[string]string{"x-company-id": "company_id"},
 }
 
+// patience is more than the usual limit of an evaluation: the race detector on
+// a busy machine is slow.
+const patience = 10 * time.Second
+
 func (w *world) authorizer(t testing.TB, cfg policy.Config, change ...func(*extauthz.Config)) *extauthz.Authorizer {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = patience
+	}
 	engine, err := policy.New(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)

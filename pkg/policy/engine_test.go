@@ -19,7 +19,10 @@ import (
 // engine compiles one policy of package test whose rule is decision.
 func engine(t *testing.T, rego string, change ...func(*policy.Config)) *policy.Engine {
 	t.Helper()
-	cfg := policy.Config{Entrypoint: "test/decision", Paths: []string{write(t, "test.rego", "package test\n"+rego)}}
+	cfg := policy.Config{
+		Entrypoint: "test/decision", Paths: []string{write(t, "test.rego", "package test\n"+rego)},
+		Timeout: 10 * time.Second, // the race detector on a busy machine is slow
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
