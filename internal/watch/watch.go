@@ -99,38 +99,38 @@ func (w *Watcher) Run(ctx context.Context, changed func(context.Context) (ok boo
 	defer events.close()
 	tick := time.NewTicker(w.cfg.Poll)
 	defer tick.Stop()
-	ok, due := true, false
+	ok, due, settled := true, false, false
 	for ctx.Err() == nil {
 		// A folder's events begin with the subscription: what happened in a new
 		// one before is found by looking.
 		events.subscribe(w.watched())
-		if w.moved() || due {
-			ok, due = changed(ctx), false
+		if w.moved(ctx, events, settled) || due {
+			ok, due, settled = changed(ctx), false, false
 			continue // it may watch other files now
 		}
-		due = w.wait(ctx, events, tick.C, ok)
+		due, settled = w.wait(ctx, events, tick.C, ok)
 	}
 }
 
 // wait returns when it is time to look. due says that a call is due whatever
-// is seen.
-func (w *Watcher) wait(ctx context.Context, events *events, tick <-chan time.Time, ok bool) (due bool) {
+// is seen, settled that nothing happened for a while.
+func (w *Watcher) wait(ctx context.Context, events *events, tick <-chan time.Time, ok bool) (due, settled bool) {
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return false, false
 		case event := <-events.happen:
 			if events.matters(event) {
 				w.settle(ctx, events)
-				return false
+				return false, true
 			}
 		case err := <-events.lost:
 			w.cfg.Log.Warn("file events were lost", slog.String("error", err.Error()))
-			return false
+			return false, false
 		case <-tick:
-			return !ok
+			return !ok, false
 		case <-w.trigger:
-			return true
+			return true, false
 		}
 	}
 }
@@ -141,13 +141,24 @@ func (w *Watcher) watched() []string {
 	return w.paths
 }
 
-// moved looks, and remembers what it saw.
-func (w *Watcher) moved() bool {
+// moved looks, and remembers what it saw. A change that no event announced may
+// be half of a write: what counts is what is there after a while.
+func (w *Watcher) moved(ctx context.Context, events *events, settled bool) bool {
+	before, now := w.compare()
+	if now != before && !settled {
+		w.settle(ctx, events)
+		_, now = w.compare()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	before := w.last
-	w.last = w.look()
-	return w.last != before
+	w.last = now
+	return now != before
+}
+
+func (w *Watcher) compare() (before, now fingerprint) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last, w.look()
 }
 
 // settle waits until nothing happened for a while: an editor and a deployment

@@ -110,6 +110,19 @@ func TestFolder(t *testing.T) {
 	r.called(t, "a write in the new folder")
 }
 
+// A folder without a file is one to watch.
+func TestEmptyFolder(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "policies", "data", "empty")
+	if err := os.MkdirAll(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, watch.Config{Poll: time.Hour}, filepath.Join(dir, "policies"))
+	r.quiet(t, "nothing") // the folders are subscribed to by now
+	write(t, filepath.Join(empty, "a.json"), "one")
+	r.called(t, "the first file")
+}
+
 func TestFolderThatComesLater(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, watch.Config{}, filepath.Join(dir, "policies"))

@@ -85,10 +85,15 @@ func RunTests(ctx context.Context, cfg TestConfig) (*TestReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	schema, err := loadInputSchema()
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa).WithEnablePrintStatements(!cfg.Bench)
 	r := &TestReport{cfg: cfg}
 	store := inmem.NewFromObjectWithOpts(loaded.Documents, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
 	runner := tester.NewRunner().
-		SetCompiler(ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithEnablePrintStatements(!cfg.Bench)).
+		SetCompiler(compiler).
 		SetStore(store).
 		SetModules(modules).
 		CapturePrintOutput(true).
@@ -102,8 +107,13 @@ func RunTests(ctx context.Context, cfg TestConfig) (*TestReport, error) {
 		measured = cover.New()
 		runner.SetCoverageQueryTracer(measured).SetCoverageRuns(nil)
 	}
-	if err := r.run(ctx, runner, store); err != nil {
+	var errs ast.Errors
+	err = r.run(ctx, runner, store)
+	if err != nil && !errors.As(err, &errs) {
 		return nil, err
+	}
+	if errs = schema.explainTypes(errs, compiler.Modules); len(errs) > 0 {
+		return nil, explainCompile(errs)
 	}
 	if measured != nil {
 		r.coverage = coverageOf(measured, own)
@@ -162,10 +172,6 @@ func (r *TestReport) run(ctx context.Context, runner *tester.Runner, store stora
 		}
 	}
 	results, err := run(ctx, txn)
-	var errs ast.Errors
-	if errors.As(err, &errs) {
-		return explainCompile(errs)
-	}
 	if err != nil {
 		return fmt.Errorf("running the tests: %w", err)
 	}

@@ -183,6 +183,8 @@ func TestRegoTestsThatDoNotLoad(t *testing.T) {
 	}{
 		"syntax":  {map[string]string{"a.rego": "package a\n\nx := \n"}, "a.rego:4"},
 		"unsafe":  {map[string]string{"a_test.rego": "package a\n\ntest_x if data.usso.has_scope(y)\n"}, "a_test.rego:3"},
+		"member":  {map[string]string{"a.rego": "package a\n\nx if input.idenity\n"}, `did you mean "identity"`},
+		"mock":    {map[string]string{"a_test.rego": "package a\n\ntest_x if true with input.identity.scopez as []\n"}, `a_test.rego:3`},
 		"network": {map[string]string{"a.rego": "package a\n\nx := http.send({})\n"}, "policy.allow_net"},
 		"clash":   {map[string]string{"a.rego": "package a\n", "a.json": `{"x": 1}`, "b.yaml": "x: 2"}, "--ignore"},
 	} {
