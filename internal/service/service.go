@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +40,7 @@ type Service struct {
 	health  *health.Server
 	admin   *http.Server
 
-	grpcListener  net.Listener
+	grpcListener  *connections
 	adminListener net.Listener // nil: switched off
 	ready         atomic.Bool
 }
@@ -68,7 +69,10 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	s.road.Store(road)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
 	s.checks.Use(road.Authorizer)
-	return s, s.open()
+	if err = s.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // open makes the servers and their listeners.
@@ -88,9 +92,11 @@ func (s *Service) open() (err error) {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-	if s.grpcListener, err = listen(s.cfg.Listen); err != nil {
+	l, err := listen(s.cfg.Listen)
+	if err != nil {
 		return err
 	}
+	s.grpcListener = newConnections(l, maxConnections, s.log)
 	if s.cfg.Admin.Listen != "" {
 		s.adminListener, err = listen(s.cfg.Admin.Listen)
 	}
@@ -98,14 +104,19 @@ func (s *Service) open() (err error) {
 }
 
 // serverOptions bound what a caller can make the server hold. Envoy's pings
-// must be allowed: grpc-go's default answers them with GOAWAY.
+// must be allowed: grpc-go's default answers them with GOAWAY. MinTime is well
+// below the shortest interval in use, 5 s, since a ping that the network held
+// up comes closer to the next one.
 func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 	options := append(extauthz.ServerOptions(),
 		grpc.MaxRecvMsgSize(int(s.cfg.Limits.MaxRequestBytes)),
 		grpc.MaxConcurrentStreams(1024),
-		grpc.MaxHeaderListSize(16<<10),
+		// An Envoy that traces hands on its client's tracestate, within 60 KiB
+		// as it comes, and one header beyond our bound ends the connection with
+		// all checks on it.
+		grpc.MaxHeaderListSize(96<<10),
 		grpc.ConnectionTimeout(10*time.Second),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle:     15 * time.Minute,
 			MaxConnectionAge:      30 * time.Minute, // lets Envoys find new replicas
@@ -143,11 +154,15 @@ func (s *Service) AdminAddress() net.Addr {
 // Run answers checks until ctx ends, then drains: NOT_SERVING and 503 on
 // /readyz while Envoy looks elsewhere, then no new calls, then none at all.
 func (s *Service) Run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	defer serving.Wait()
 	defer s.Close()
 	failed := make(chan error, 2)
-	go func() { failed <- s.grpc.Serve(s.grpcListener) }()
+	serving.Go(func() { failed <- s.grpc.Serve(s.grpcListener) })
+	admin := ""
 	if s.adminListener != nil {
-		go func() { failed <- s.admin.Serve(s.adminListener) }()
+		admin = s.adminListener.Addr().String()
+		serving.Go(func() { failed <- s.admin.Serve(s.adminListener) })
 	}
 	watching := s.watch(ctx)
 	defer watching()
@@ -155,7 +170,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 	s.log.Info("serving",
 		slog.String("listen", s.Address().String()),
-		slog.Any("admin", s.AdminAddress()),
+		slog.String("admin", admin),
 		slog.Int("tenants", len(s.road.Load().Tenants.Tenants())),
 		slog.String("policy_revision", s.road.Load().Policy.Revision()))
 	select {
@@ -186,24 +201,33 @@ func (s *Service) drain(failed <-chan error) {
 	case <-stopped:
 	case <-time.After(s.cfg.Shutdown.Grace):
 		s.log.Warn("calls are still open after the grace: ending them")
-		s.grpc.Stop() // GracefulStop returns then
+		s.stop() // GracefulStop returns then
 		<-stopped
 	}
 	s.log.Info("stopped")
 }
 
-// Close releases what New opened. Run calls it.
-func (s *Service) Close() {
+// stop ends all calls and connections at once.
+func (s *Service) stop() {
+	if s.grpcListener != nil {
+		s.grpcListener.end()
+	}
 	if s.grpc != nil {
 		s.grpc.Stop()
 	}
+}
+
+// Close releases what New opened. Run calls it.
+func (s *Service) Close() {
+	s.stop()
 	if s.admin != nil {
 		_ = s.admin.Close() // its listener closes below in any case
 	}
-	for _, l := range []net.Listener{s.grpcListener, s.adminListener} {
-		if l != nil {
-			_ = l.Close() // closed twice after Serve
-		}
+	if s.grpcListener != nil {
+		_ = s.grpcListener.Close() // closed twice after Serve
+	}
+	if s.adminListener != nil {
+		_ = s.adminListener.Close()
 	}
 	if road := s.road.Load(); road != nil {
 		road.Close()

@@ -43,7 +43,7 @@ tenants:
 routes:
   - match: /
 `
-	if !strings.Contains(settings, "listen: ") {
+	if !strings.HasPrefix(settings, "listen: ") && !strings.Contains(settings, "\nlisten: ") { // admin has one too
 		text = "listen: 127.0.0.1:0\n" + text
 	}
 	if !strings.Contains(settings, "admin:") {

@@ -1,0 +1,88 @@
+package service
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+)
+
+// maxConnections bounds what callers that only connect can make the service
+// hold. An Envoy opens one connection for each of its workers.
+const maxConnections = 8192
+
+// connections is a listener that knows its open connections: grpc-go does not
+// end those that have not said anything yet before they time out, even in Stop.
+type connections struct {
+	net.Listener
+	log  *slog.Logger
+	most int
+
+	mu    sync.Mutex
+	open  map[net.Conn]struct{}
+	full  bool // told already
+	ended bool
+}
+
+func newConnections(l net.Listener, most int, log *slog.Logger) *connections {
+	return &connections{Listener: l, log: log, most: most, open: map[net.Conn]struct{}{}}
+}
+
+// Accept returns the next connection. Those beyond the bound are closed at
+// once: left waiting they would look like an answer that is slow.
+func (l *connections) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.add(conn); c != nil {
+			return c, nil
+		}
+		_ = conn.Close() // nothing was said on it
+	}
+}
+
+func (l *connections) add(conn net.Conn) net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil
+	}
+	if len(l.open) >= l.most {
+		if !l.full {
+			l.full = true
+			l.log.Error("too many connections: more are refused", slog.Int("open", len(l.open)))
+		}
+		return nil
+	}
+	l.full = false
+	l.open[conn] = struct{}{}
+	return &connection{conn, l}
+}
+
+func (l *connections) remove(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, conn)
+}
+
+// end closes every connection, whatever is under way on it.
+func (l *connections) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	for conn := range l.open {
+		_ = conn.Close() // what was on it is lost in any case
+	}
+}
+
+// connection leaves the listener's list when it is closed.
+type connection struct {
+	net.Conn
+	list *connections
+}
+
+func (c *connection) Close() error {
+	c.list.remove(c.Conn)
+	return c.Conn.Close()
+}
