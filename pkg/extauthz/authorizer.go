@@ -140,7 +140,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 	if r.findRoute(); r.matched {
 		answer.Route = r.match.Route.Match
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
-		r.input.Params = pairs(r.match.Params)
+		r.input.Params = r.match.Params
 	}
 	// 5. The policy, if there is still time: nobody waits for an answer that
 	// comes after the deadline, and it is not the policy's fault.
@@ -213,20 +213,10 @@ func (r *road) policyInput(m *Message) *policy.Input {
 		Host:       r.req.host,
 		Segments:   r.req.segments,
 		RawQuery:   r.req.query,
-		Headers:    pairs(r.req.headers),
+		Headers:    r.req.headers,
 		Body:       policy.Body{ContentType: contentType, ContentLength: contentLength, Partial: m.Partial, Bytes: m.Body},
 		Attributes: m.Attributes,
 	}
-}
-
-// pairs converts name and value pairs between the packages that must not know
-// each other.
-func pairs[S ~[]T, T ~struct{ Name, Value string }](list S) []policy.Header {
-	converted := make([]policy.Header, len(list))
-	for i, pair := range list {
-		converted[i] = policy.Header(pair)
-	}
-	return converted
 }
 
 // mutate adds to an allow what the policy and the configuration change in the

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 )
 
 // Decision is what a policy said. The zero value denies.
@@ -38,7 +39,7 @@ type Decision struct {
 }
 
 // Header is a name and a value.
-type Header struct{ Name, Value string }
+type Header = httpfield.Field
 
 // Bounds on what a policy may say: Envoy refuses larger answers with a 500 of
 // its own, which no log of ours would explain.
@@ -244,7 +245,7 @@ func readPairs(name string, value ast.Value) ([]Header, error) {
 			values, err := readStrings(name, value.Value)
 			err = errors.Join(err, expectUTF8(name, string(k)))
 			for _, v := range values {
-				pairs = append(pairs, Header{string(k), v})
+				pairs = append(pairs, Header{Name: string(k), Value: v})
 			}
 			return err
 		})

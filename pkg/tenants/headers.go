@@ -1,10 +1,9 @@
 package tenants
 
-// Header is one line of a request's header block.
-type Header struct {
-	Name  string // lower-case
-	Value string
-}
+import "github.com/ussoio/ussoauthz/pkg/httpfield"
+
+// Header is one line of a request's header block; its name is lower-case.
+type Header = httpfield.Field
 
 // Headers is a request's header block in the order of arrival; a name may
 // stand in it more than once.

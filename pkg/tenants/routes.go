@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 )
 
 // Routes finds the route of a request. It is immutable and safe for concurrent
@@ -23,7 +25,7 @@ type Match struct {
 }
 
 // Param is the value of one wildcard, decoded.
-type Param struct{ Name, Value string }
+type Param = httpfield.Field
 
 // NewRoutes returns the table of the routes in list. Where there are faults it
 // returns all of them and no table; their fields start with the route's index:

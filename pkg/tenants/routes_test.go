@@ -41,17 +41,17 @@ func TestMatch(t *testing.T) {
 		want         string // "": no match
 		params       []tenants.Param
 	}{
-		{"GET", "/posts/42", "GET /posts/{id}", []tenants.Param{{"id", "42"}}},
-		{"HEAD", "/posts/42", "GET /posts/{id}", []tenants.Param{{"id", "42"}}},
+		{"GET", "/posts/42", "GET /posts/{id}", []tenants.Param{{Name: "id", Value: "42"}}},
+		{"HEAD", "/posts/42", "GET /posts/{id}", []tenants.Param{{Name: "id", Value: "42"}}},
 		{"GET", "/posts/latest", "GET /posts/latest", nil},
 		{"DELETE", "/posts/latest", "/posts/", nil},
 		{"DELETE", "/posts/latest/x", "/posts/", nil},
 		{"POST", "/posts", "POST /posts", nil},
 		{"GET", "/posts", "", nil}, // ServeMux would redirect to /posts/
 		{"GET", "/posts/", "/posts/", nil},
-		{"PATCH", "/posts/1/comments/2", "/posts/{id}/comments/{comment}", []tenants.Param{{"id", "1"}, {"comment", "2"}}},
-		{"GET", "/files/a/b", "/files/{path...}", []tenants.Param{{"path", "a/b"}}},
-		{"GET", "/files/", "/files/{path...}", []tenants.Param{{"path", ""}}},
+		{"PATCH", "/posts/1/comments/2", "/posts/{id}/comments/{comment}", []tenants.Param{{Name: "id", Value: "1"}, {Name: "comment", Value: "2"}}},
+		{"GET", "/files/a/b", "/files/{path...}", []tenants.Param{{Name: "path", Value: "a/b"}}},
+		{"GET", "/files/", "/files/{path...}", []tenants.Param{{Name: "path", Value: ""}}},
 		{"GET", "/files", "", nil},
 		{"GET", "/tree/a/b/", "/tree/", nil},
 		{"GET", "/tree", "", nil},

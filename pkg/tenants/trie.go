@@ -228,7 +228,7 @@ func (l *leaf) params(segments []string) []Param {
 		if w.rest {
 			value = strings.Join(segments[w.at:], "/")
 		}
-		params[i] = Param{w.name, value}
+		params[i] = Param{Name: w.name, Value: value}
 	}
 	return params
 }
