@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -38,7 +39,7 @@ Examples:
 }
 
 // Run serves.
-func (c serveCmd) Run(ctx context.Context, s streams) error {
+func (c serveCmd) Run(ctx context.Context, s cli.Streams) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // at once: it would end a service that still starts
 	defer signal.Stop(hangups)
@@ -47,7 +48,7 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	var level slog.LevelVar
-	log := newLogger(cfg.Log, &level, s.err)
+	log := newLogger(cfg.Log, &level, s.Err)
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -84,7 +85,7 @@ func reloadOn(ctx context.Context, hangups <-chan os.Signal, svc *service.Servic
 
 // load reads the file, or the environment where none is named, and prints the
 // faults of either, one a line.
-func load(path string, s streams) (*config.Config, error) {
+func load(path string, s cli.Streams) (*config.Config, error) {
 	var cfg *config.Config
 	var err error
 	if path == "" {
@@ -94,8 +95,8 @@ func load(path string, s streams) (*config.Config, error) {
 	}
 	var faults config.Faults
 	if errors.As(err, &faults) {
-		printFaults(s.err, faults)
-		return nil, errReported
+		printFaults(s.Err, faults)
+		return nil, cli.ErrReported
 	}
 	return cfg, err
 }
@@ -137,7 +138,7 @@ Example:
 }
 
 // Run validates.
-func (c validateCmd) Run(ctx context.Context, s streams) error {
+func (c validateCmd) Run(ctx context.Context, s cli.Streams) error {
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err
@@ -146,9 +147,9 @@ func (c validateCmd) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintln(s.err, "warning:", w.Error())
+		fmt.Fprintln(s.Err, "warning:", w.Error())
 	}
-	fmt.Fprintf(s.out, "%s: ok, %s, %s\n", c.Config, count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "common route"))
+	fmt.Fprintf(s.Out, "%s: ok, %s, %s\n", c.Config, count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "common route"))
 	return nil
 }
 
@@ -181,7 +182,7 @@ func (c healthCmd) Validate() error {
 }
 
 // Run asks the gRPC health service.
-func (c healthCmd) Run(ctx context.Context, s streams) error {
+func (c healthCmd) Run(ctx context.Context, s cli.Streams) error {
 	target := c.Address
 	if !strings.HasPrefix(target, "unix:") {
 		target = "passthrough:///" + target
@@ -198,9 +199,9 @@ func (c healthCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return fmt.Errorf("asking %s: %s", c.Address, status.Convert(err).Message())
 	}
-	fmt.Fprintln(s.out, response.GetStatus())
+	fmt.Fprintln(s.Out, response.GetStatus())
 	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return errReported
+		return cli.ErrReported
 	}
 	return nil
 }
@@ -213,7 +214,7 @@ func (versionCmd) Help() string {
 }
 
 // Run prints the version.
-func (versionCmd) Run(s streams) error {
-	fmt.Fprintf(s.out, "ussoauthz %s (%s)\n", version, runtime.Version())
+func (versionCmd) Run(s cli.Streams) error {
+	fmt.Fprintf(s.Out, "ussoauthz %s (%s)\n", version, runtime.Version())
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/pkg/answers"
@@ -46,7 +47,7 @@ Examples:
 }
 
 // Run explains.
-func (c explainCmd) Run(ctx context.Context, s streams) error {
+func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err
@@ -62,12 +63,12 @@ func (c explainCmd) Run(ctx context.Context, s streams) error {
 	defer road.Close()
 	x := explain(ctx, road.Authorizer, message)
 	if c.JSON {
-		err = writeExplanationJSON(s.out, x)
+		err = writeExplanationJSON(s.Out, x)
 	} else {
-		c.write(s.out, x)
+		c.write(s.Out, x)
 	}
 	if err == nil && !x.Answer.Allowed {
-		return errReported
+		return cli.ErrReported
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisiontest"
 	"github.com/ussoio/ussoauthz/internal/testreport"
@@ -72,7 +73,7 @@ func (c *testCmd) Validate() error {
 func (c *testCmd) measures() bool { return c.Coverage || c.Threshold > 0 }
 
 // Run tests.
-func (c *testCmd) Run(ctx context.Context, s streams) error {
+func (c *testCmd) Run(ctx context.Context, s cli.Streams) error {
 	paths := c.Paths
 	if len(paths) == 0 && len(c.Decisions) == 0 {
 		paths = []string{"."}
@@ -117,7 +118,7 @@ func (c *testCmd) rego(ctx context.Context, cfg policy.TestConfig, report *testr
 	return err
 }
 
-func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *config.Config, report *testreport.Report, s streams) error {
+func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *config.Config, report *testreport.Report, s cli.Streams) error {
 	files, err := decisiontest.Find(cfg.Paths, cfg.Ignored)
 	if err != nil {
 		return err
@@ -136,8 +137,8 @@ func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *
 	suites, err := decisiontest.Load(files, loaded)
 	var faults config.Faults
 	if errors.As(err, &faults) {
-		printFaults(s.err, faults)
-		return errReported
+		printFaults(s.Err, faults)
+		return cli.ErrReported
 	}
 	if err != nil {
 		return err
@@ -156,7 +157,7 @@ func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *
 }
 
 // report writes the results, and tells by its error whether they are good.
-func (c *testCmd) report(report *testreport.Report, s streams) error {
+func (c *testCmd) report(report *testreport.Report, s cli.Streams) error {
 	if len(report.Results()) == 0 {
 		if c.Match != "" {
 			return fmt.Errorf("no test was run: none has a name that matches %q", c.Match)
@@ -170,11 +171,11 @@ func (c *testCmd) report(report *testreport.Report, s streams) error {
 	case "junit":
 		write = report.WriteJUnit
 	}
-	if err := write(s.out); err != nil {
+	if err := write(s.Out); err != nil {
 		return err
 	}
 	if !report.Passed() {
-		return errReported
+		return cli.ErrReported
 	}
 	if c.Threshold > 0 {
 		if got := report.Rego.Coverage().Percent; got < c.Threshold {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
 	"github.com/ussoio/ussoauthz/internal/envoybin"
@@ -38,7 +39,7 @@ Example:
 }
 
 // Run takes the tour.
-func (c demoCmd) Run(ctx context.Context, s streams) (err error) {
+func (c demoCmd) Run(ctx context.Context, s cli.Streams) (err error) {
 	d := &demo{cmd: c, streams: s, recorder: &tour.Recorder{}}
 	dir, err := filepath.Abs(filepath.Join(c.Cache, "demo"))
 	if err != nil {
@@ -60,7 +61,7 @@ func (c demoCmd) Run(ctx context.Context, s streams) (err error) {
 		return err
 	}
 	if !c.Once {
-		fmt.Fprintf(s.out, "\nThe stack stays up until Ctrl-C. Envoy listens on %s, the tokens are in\n%s, the logs beside it.\n", d.stack.Edge, d.tokensFile())
+		fmt.Fprintf(s.Out, "\nThe stack stays up until Ctrl-C. Envoy listens on %s, the tokens are in\n%s, the logs beside it.\n", d.stack.Edge, d.tokensFile())
 		<-ctx.Done()
 	}
 	if failed > 0 {
@@ -72,7 +73,7 @@ func (c demoCmd) Run(ctx context.Context, s streams) (err error) {
 // demo is the running stack and what the tour needs of it.
 type demo struct {
 	cmd      demoCmd
-	streams  streams
+	streams  cli.Streams
 	dir      string
 	tenants  map[string]*devissuer.Tenant
 	recorder *tour.Recorder
@@ -81,7 +82,7 @@ type demo struct {
 }
 
 func (d *demo) start(ctx context.Context) error {
-	envoy, err := envoybin.Find(ctx, d.cmd.Cache, d.streams.err)
+	envoy, err := envoybin.Find(ctx, d.cmd.Cache, d.streams.Err)
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (d *demo) start(ctx context.Context) error {
 	for name, value := range env {
 		pairs = append(pairs, name+"="+value)
 	}
-	fmt.Fprintln(d.streams.err, "Starting ussoauthz and Envoy …")
+	fmt.Fprintln(d.streams.Err, "Starting ussoauthz and Envoy …")
 	d.stack, err = stack.Start(ctx, stack.Config{
 		Ussoauthz: d.cmd.Ussoauthz, Envoy: envoy, File: d.cmd.Config, Env: pairs,
 		Dir: d.dir, Upstream: app.Addr().String(), UsualPorts: true,
@@ -192,7 +193,7 @@ func (d *demo) tour(ctx context.Context) (failed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	out := newTable(d.streams.out)
+	out := newTable(d.streams.Out)
 	out.header(d.stack.Edge, d.tokensFile())
 	for n, step := range tour.Steps() {
 		var token string

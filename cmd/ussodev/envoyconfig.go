@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/ussoio/ussoauthz/envoy"
+	"github.com/ussoio/ussoauthz/internal/cli"
 )
 
 type envoyConfigCmd struct {
@@ -23,13 +24,13 @@ Example:
 }
 
 // Run writes the configuration.
-func (c envoyConfigCmd) Run(s streams) error {
+func (c envoyConfigCmd) Run(s cli.Streams) error {
 	text, err := envoy.Config(envoy.Ports{Edge: c.Edge, Authz: c.Authz, Upstream: c.Upstream, Admin: c.Admin})
 	if err != nil {
 		return err
 	}
 	if c.Out == "" {
-		_, err = s.out.Write(text)
+		_, err = s.Out.Write(text)
 		return err
 	}
 	if err := os.WriteFile(c.Out, text, 0o644); err != nil { // Envoy reads it as another user

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
@@ -31,7 +32,7 @@ Examples:
 }
 
 // Run serves until ctx ends.
-func (c issuerCmd) Run(ctx context.Context, s streams) error {
+func (c issuerCmd) Run(ctx context.Context, s cli.Streams) error {
 	cfg, keysDir, err := c.load()
 	if err != nil {
 		return err
@@ -53,9 +54,9 @@ func (c issuerCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	for _, site := range issuer.Sites() {
-		fmt.Fprintf(s.err, "ussodev: %s: keys at %s, tokens at %s\n", strings.Join(site.Tenants, ", "), site.JWKS, site.Token)
+		fmt.Fprintf(s.Err, "ussodev: %s: keys at %s, tokens at %s\n", strings.Join(site.Tenants, ", "), site.JWKS, site.Token)
 	}
-	return serve(ctx, issuer, listeners, s.err)
+	return serve(ctx, issuer, listeners, s.Err)
 }
 
 // selectTenants returns the named tenants of a configuration, all where none

@@ -2,25 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 )
 
-// Exit codes, for scripts.
-const (
-	exitOK    = 0
-	exitFault = 1 // a file, a key or an address has a fault
-	exitUsage = 2 // the command line has
-)
-
-type cli struct {
+type commands struct {
 	Issuer      issuerCmd      `cmd:"" help:"Serve the key sets of a configuration's tenants, and mint tokens over HTTP."`
 	Token       tokenCmd       `cmd:"" help:"Mint a token for a tenant and print it."`
 	Upstream    upstreamCmd    `cmd:"" help:"Serve an application to put behind Envoy."`
@@ -37,63 +28,12 @@ Examples:
   ussodev upstream --listen 127.0.0.1:8080
   ussodev demo --ussoauthz bin/ussoauthz`
 
-// streams is where a command writes.
-type streams struct{ out, err io.Writer }
-
-// exited is how kong's own exits (help) come back to run.
-type exited int
-
 // run is the whole program but for the process: it returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			status, ok := r.(exited)
-			if !ok {
-				panic(r)
-			}
-			code = int(status)
-		}
-	}()
-	var c cli
-	parser, err := kong.New(&c,
-		kong.Name("ussodev"),
-		kong.Description(description),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(status int) { panic(exited(status)) }),
-		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true}),
-		kong.WithHyphenPrefixedParameters(true), // --expires -1h
-	)
-	if err != nil {
-		fmt.Fprintln(stderr, "ussodev:", err)
-		return exitFault
-	}
-	switch {
-	case len(args) == 0:
-		args = []string{"--help"}
-	case args[0] == "help": // as git and go have it: help, help token
-		args = append(slices.Clone(args[1:]), "--help")
-	}
-	parsed, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintf(stderr, "ussodev: %v\n%s\n", err, advice(err))
-		return exitUsage
-	}
-	parsed.BindTo(ctx, (*context.Context)(nil))
-	if err := parsed.Run(streams{stdout, stderr}); err != nil {
-		fmt.Fprintln(stderr, "ussodev:", err)
-		return exitFault
-	}
-	return exitOK
-}
-
-// advice says where to read on after a command line that could not be read.
-func advice(err error) string {
-	var fault *kong.ParseError
-	if errors.As(err, &fault) && fault.Context != nil && fault.Context.Command() != "" {
-		command, _, _ := strings.Cut(fault.Context.Command(), " ")
-		return fmt.Sprintf("Run \"ussodev %s --help\" for its flags and examples.", command)
-	}
-	return "Run \"ussodev --help\" for the commands and examples."
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return cli.Program{
+		Name: "ussodev", Description: description, Commands: &commands{},
+		Options: []kong.Option{kong.WithHyphenPrefixedParameters(true)}, // --expires -1h
+	}.Run(ctx, args, stdout, stderr)
 }
 
 // configFlags are what the commands share that act for a configuration's tenants.

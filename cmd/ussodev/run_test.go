@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
@@ -61,7 +62,7 @@ func start(t *testing.T, args ...string) string {
 	t.Cleanup(func() {
 		cancel()
 		_, _ = io.Copy(io.Discard, read)
-		if got := <-code; got != exitOK || stdout.Len() > 0 {
+		if got := <-code; got != cli.ExitOK || stdout.Len() > 0 {
 			t.Errorf("%v ended with code %d and %q on stdout", args, got, &stdout)
 		}
 	})
@@ -94,7 +95,7 @@ func get(t *testing.T, url string, headers ...string) string {
 func mint(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), append([]string{"token"}, args...), &stdout, &stderr); code != exitOK {
+	if code := run(t.Context(), append([]string{"token"}, args...), &stdout, &stderr); code != cli.ExitOK {
 		t.Fatalf("token %v: code %d: %s", args, code, &stderr)
 	}
 	token, rest, _ := strings.Cut(stdout.String(), "\n")
@@ -205,24 +206,24 @@ func TestExitCodes(t *testing.T) {
 		out  string // part of stdout
 		err  string // part of stderr
 	}{
-		{nil, exitOK, "Examples:", ""},
-		{[]string{"--help"}, exitOK, "ussodev token -c ussoauthz.yaml", ""},
-		{[]string{"token", "--help"}, exitOK, "--expires -1h", ""},
-		{[]string{"issuer", "--help"}, exitOK, "curl -H", ""},
-		{[]string{"upstream", "--help"}, exitOK, "/echo", ""},
-		{[]string{"frobnicate"}, exitUsage, "", "frobnicate"},
-		{[]string{"token"}, exitUsage, "", "--sub"},
-		{token("--alg", "none"), exitUsage, "", "unknown algorithm"},
-		{token("--expires", "soon"), exitUsage, "", "--expires"},
-		{token("--expires", "0s"), exitUsage, "", "--expires is 0"},
-		{token("--claim", "x"), exitUsage, "", "NAME=VALUE"},
-		{token("--alg", "HS256"), exitFault, "", "not HS256"},
-		{[]string{"token", "-c", path, "--tenant", "acm", "--sub", "u"}, exitFault, "", "it has acme, globex"},
-		{[]string{"token", "-c", path + ".none", "--tenant", "acme", "--sub", "u"}, exitFault, "", "ussoauthz.yaml.none"},
-		{[]string{"issuer", "-c", broken}, exitFault, "", "broken.yaml:1"},
-		{[]string{"issuer", "-c", path, "--tenant", "globex"}, exitFault, "", "nothing to serve"},
-		{[]string{"issuer", "-c", path, "--listen", "127.0.0.1:99999"}, exitFault, "", "99999"},
-		{[]string{"upstream", "--listen", "nowhere"}, exitFault, "", "nowhere"},
+		{nil, cli.ExitOK, "Examples:", ""},
+		{[]string{"--help"}, cli.ExitOK, "ussodev token -c ussoauthz.yaml", ""},
+		{[]string{"token", "--help"}, cli.ExitOK, "--expires -1h", ""},
+		{[]string{"issuer", "--help"}, cli.ExitOK, "curl -H", ""},
+		{[]string{"upstream", "--help"}, cli.ExitOK, "/echo", ""},
+		{[]string{"frobnicate"}, cli.ExitUsage, "", "frobnicate"},
+		{[]string{"token"}, cli.ExitUsage, "", "--sub"},
+		{token("--alg", "none"), cli.ExitUsage, "", "unknown algorithm"},
+		{token("--expires", "soon"), cli.ExitUsage, "", "--expires"},
+		{token("--expires", "0s"), cli.ExitUsage, "", "--expires is 0"},
+		{token("--claim", "x"), cli.ExitUsage, "", "NAME=VALUE"},
+		{token("--alg", "HS256"), cli.ExitFault, "", "not HS256"},
+		{[]string{"token", "-c", path, "--tenant", "acm", "--sub", "u"}, cli.ExitFault, "", "it has acme, globex"},
+		{[]string{"token", "-c", path + ".none", "--tenant", "acme", "--sub", "u"}, cli.ExitFault, "", "ussoauthz.yaml.none"},
+		{[]string{"issuer", "-c", broken}, cli.ExitFault, "", "broken.yaml:1"},
+		{[]string{"issuer", "-c", path, "--tenant", "globex"}, cli.ExitFault, "", "nothing to serve"},
+		{[]string{"issuer", "-c", path, "--listen", "127.0.0.1:99999"}, cli.ExitFault, "", "99999"},
+		{[]string{"upstream", "--listen", "nowhere"}, cli.ExitFault, "", "nowhere"},
 	}
 	for _, test := range tests {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {

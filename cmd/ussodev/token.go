@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
@@ -52,7 +53,7 @@ func (c tokenCmd) Validate() error {
 }
 
 // Run prints a token.
-func (c tokenCmd) Run(s streams) error {
+func (c tokenCmd) Run(s cli.Streams) error {
 	cfg, keysDir, err := c.load()
 	if err != nil {
 		return err
@@ -77,7 +78,7 @@ func (c tokenCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(s.out, token)
+	_, err = fmt.Fprintln(s.Out, token)
 	return err
 }
 

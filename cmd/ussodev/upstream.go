@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 )
@@ -26,12 +27,12 @@ Examples:
 }
 
 // Run serves until ctx ends.
-func (c upstreamCmd) Run(ctx context.Context, s streams) error {
+func (c upstreamCmd) Run(ctx context.Context, s cli.Streams) error {
 	listeners, err := listen(ctx, []string{c.Listen})
 	if err != nil {
 		return err
 	}
 	names := httpauth.DefaultHeaders()
 	names.Claims = c.Claim
-	return serve(ctx, upstream.New(httpauth.FromHeaders(names)), listeners, s.err)
+	return serve(ctx, upstream.New(httpauth.FromHeaders(names)), listeners, s.Err)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -73,7 +74,7 @@ func nearest(name string, known []string) string {
 	plain := bare(name)
 	best, bestDistance := "", 1+min(2, (len(plain)+1)/3)
 	for _, k := range known {
-		if d := distance(plain, bare(k)); d < bestDistance {
+		if d := levenshtein.ComputeDistance(plain, bare(k)); d < bestDistance {
 			best, bestDistance = k, d
 		}
 	}
@@ -94,27 +95,6 @@ func bare(s string) string {
 		}
 		return r
 	}, strings.ToLower(s))
-}
-
-// distance is the number of single edits between a and b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // list joins names for a message, and no more of them than a line can hold.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/ussoio/ussoauthz/policies"
@@ -124,32 +125,11 @@ func (s *inputSchema) explainTypes(errs ast.Errors, modules map[string]*ast.Modu
 func suggest(err *ast.Error, name string, known []string) {
 	best, distance := "", 3 // two typing errors
 	for _, candidate := range known {
-		if d := editDistance(name, candidate); d < distance && d < len(candidate) {
+		if d := levenshtein.ComputeDistance(name, candidate); d < distance && d < len(candidate) {
 			best, distance = candidate, d
 		}
 	}
 	if best != "" {
 		err.Message += fmt.Sprintf(" (did you mean %q?)", best)
 	}
-}
-
-// editDistance counts the bytes to insert, remove or change.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
