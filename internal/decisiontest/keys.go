@@ -1,7 +1,6 @@
 package decisiontest
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,16 +67,10 @@ func mintKeys(sharing []*signer, list []tenants.Config, file string) error {
 	for _, s := range sharing {
 		if !slices.Contains(opts.Algorithms, s.alg) {
 			opts.Algorithms = append(opts.Algorithms, s.alg)
-			opts.PrivateKeys = append(opts.PrivateKeys, nil)
 		}
 	}
 	var issuers [2]*jwttest.Issuer
 	for i := range issuers {
-		for n, alg := range opts.Algorithms {
-			if alg == jwtverify.HS256 {
-				opts.PrivateKeys[n] = []byte(rand.Text() + rand.Text()) // a secret that YAML could hold
-			}
-		}
 		var err error
 		if issuers[i], err = jwttest.NewIssuer(opts); err != nil {
 			return fmt.Errorf("making keys: %w", err)

@@ -6,11 +6,6 @@ package devissuer
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -20,6 +15,7 @@ import (
 	"path/filepath"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
 // Keys is a folder of private keys, one PKCS #8 PEM file for each tenant and
@@ -77,7 +73,7 @@ func (k *Keys) loadOrMake(tenant string, alg jwtverify.Algorithm) (crypto.Signer
 }
 
 func (k *Keys) make(tenant string, alg jwtverify.Algorithm) error {
-	private, err := generate(alg)
+	private, err := jwttest.GenerateKey(alg)
 	if err != nil {
 		return err
 	}
@@ -104,19 +100,4 @@ func (k *Keys) make(tenant string, alg jwtverify.Algorithm) error {
 		return nil
 	}
 	return err
-}
-
-func generate(alg jwtverify.Algorithm) (any, error) {
-	switch alg {
-	case jwtverify.EdDSA:
-		_, private, err := ed25519.GenerateKey(rand.Reader)
-		return private, err
-	case jwtverify.RS256, jwtverify.RS384, jwtverify.RS512:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case jwtverify.ES256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case jwtverify.ES384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	}
-	return nil, fmt.Errorf("no key can be made for %s", alg)
 }

@@ -64,7 +64,7 @@ func givenKey(alg jwtverify.Algorithm, kid string, private any) (*signingKey, er
 
 func lazy(alg jwtverify.Algorithm) func() any {
 	return sync.OnceValue(func() any {
-		k, err := generate(alg)
+		k, err := GenerateKey(alg)
 		if err != nil {
 			panic(err) // the system has no random numbers
 		}
@@ -72,7 +72,8 @@ func lazy(alg jwtverify.Algorithm) func() any {
 	})
 }
 
-func generate(alg jwtverify.Algorithm) (any, error) {
+// GenerateKey makes a private key for alg: one that Options.PrivateKeys takes.
+func GenerateKey(alg jwtverify.Algorithm) (any, error) {
 	switch alg {
 	case jwtverify.EdDSA:
 		_, k, err := ed25519.GenerateKey(rand.Reader)
