@@ -68,7 +68,12 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 
 // Authorize decides about one request. It always returns an answer, whatever
 // the message holds: what it can't decide is a denial with a reason.
-func (a *Authorizer) Authorize(ctx context.Context, m *Message) (answer *Answer) {
+func (a *Authorizer) Authorize(ctx context.Context, m *Message) *Answer {
+	return a.authorize(ctx, m, nil)
+}
+
+// authorize is Authorize with a record of the way; nil: none is wanted.
+func (a *Authorizer) authorize(ctx context.Context, m *Message, record *Record) (answer *Answer) {
 	answer = &Answer{DecisionID: newDecisionID(), PolicyRevision: a.policy.Revision()}
 	grpc := false
 	// A fault of ours must not become a gRPC error, which Envoy may be told to
@@ -79,7 +84,8 @@ func (a *Authorizer) Authorize(ctx context.Context, m *Message) (answer *Answer)
 		}
 	}()
 	grpc = isGRPC(m.Headers)
-	var r road
+	r := road{record: record}
+	defer func() { record.walked(m, &r) }() // after a panic too
 	a.decide(ctx, m, &r, answer)
 	if !answer.Allowed {
 		answer.finish(r.decision, r.scopes(), grpc)
@@ -99,6 +105,8 @@ type road struct {
 	ambiguous  bool // another server could see another route: none matches
 	input      *policy.Input
 	decision   policy.Decision
+	lookup     jwtverify.Lookup // of the token, in the cache of verified ones
+	record     *Record          // nil: nobody observes
 }
 
 // scopes are those that the route wants, for the denial's challenge.
@@ -117,12 +125,14 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 		answer.deny(answers.InvalidRequest, err)
 		return
 	}
+	r.record.reached(StageParse)
 	// 2. The tenant, before any token is read.
 	if r.tenant, err = a.tenants.Select(m.Extensions, r.req.headers, r.req.host); err != nil {
 		answer.deny(answers.InvalidTenant, err)
 		return
 	}
 	answer.Tenant = r.tenant.ID
+	r.record.reached(StageSelect)
 	// 3. The tenant's credential, and who it speaks for.
 	if reason, err := r.authenticate(ctx); err != nil {
 		answer.deny(reason, err)
@@ -135,6 +145,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 		answer.deny(answers.TokenInvalid, err)
 		return
 	}
+	r.record.reached(StageVerify)
 	// 4. The route.
 	r.input = r.policyInput(m)
 	if r.findRoute(); r.matched {
@@ -142,6 +153,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
 		r.input.Params = r.match.Params
 	}
+	r.record.reached(StageMatch)
 	// 5. The policy, if there is still time: nobody waits for an answer that
 	// comes after the deadline, and it is not the policy's fault.
 	if err := ctx.Err(); err != nil {
@@ -149,6 +161,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 		return
 	}
 	r.decision = a.policy.Decide(ctx, r.input)
+	r.record.reached(StagePolicy)
 	answer.Metadata = r.decision.Metadata
 	if !r.decision.Allowed {
 		answer.deny(r.decision.Reason, r.decision.Err)
@@ -179,7 +192,7 @@ func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err err
 	if r.credential.Token == "" {
 		return "", nil
 	}
-	r.identity, err = r.tenant.Verifier.Verify(ctx, r.credential.Token)
+	r.identity, r.lookup, err = r.tenant.Verifier.VerifyLookup(ctx, r.credential.Token)
 	switch {
 	case err == nil:
 		return "", nil

@@ -28,12 +28,14 @@ type Server struct {
 	inFlight    atomic.Int64
 	maxInFlight int64
 	log         *slog.Logger
+	observer    Observer
 }
 
 // ServerConfig bounds a Server.
 type ServerConfig struct {
 	MaxInFlight int          // checks at once; beyond, the answer is Overloaded; 0: no bound
 	Log         *slog.Logger // denials at info, faults at error; nil: none
+	Observer    Observer     // is told of every check; nil: nobody
 }
 
 // NewServer returns a server that denies everything until Use was called.
@@ -41,8 +43,11 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{maxInFlight: int64(cfg.MaxInFlight), log: cfg.Log}
+	return &Server{maxInFlight: int64(cfg.MaxInFlight), log: cfg.Log, observer: cfg.Observer}
 }
+
+// InFlight is the number of checks that are being decided.
+func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
 // Use makes a the authorizer of all checks that begin from now on. A check
 // under way keeps the one it began with.
@@ -61,19 +66,23 @@ func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (respons
 // respond answers a check, or one whose bytes could not be read.
 func (s *Server) respond(ctx context.Context, check *authv3.CheckRequest, unreadable error) (response *authv3.CheckResponse) {
 	start := time.Now()
+	record := s.record(start)
 	defer func() {
 		if r := recover(); r != nil {
 			answer := refuse(answers.Internal, fmt.Errorf("panic: %v", r))
 			s.logAnswer(ctx, answer, start)
 			response = checkResponse(answer)
+			s.tell(ctx, record, answer)
 		}
 	}()
-	answer := s.answer(ctx, check, unreadable)
+	answer := s.answer(ctx, check, unreadable, record)
 	s.logAnswer(ctx, answer, start)
-	return checkResponse(answer)
+	response = checkResponse(answer)
+	s.tell(ctx, record, answer)
+	return response
 }
 
-func (s *Server) answer(ctx context.Context, check *authv3.CheckRequest, unreadable error) *Answer {
+func (s *Server) answer(ctx context.Context, check *authv3.CheckRequest, unreadable error, record *Record) *Answer {
 	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
 		s.inFlight.Add(-1)
 		return refuse(answers.Overloaded, nil)
@@ -90,7 +99,7 @@ func (s *Server) answer(ctx context.Context, check *authv3.CheckRequest, unreada
 	if err != nil {
 		return refuse(answers.InvalidRequest, err)
 	}
-	return authorizer.Authorize(ctx, message)
+	return authorizer.authorize(ctx, message, record)
 }
 
 // refuse is the answer to a check that never reached an Authorizer.

@@ -19,6 +19,16 @@ type Cache struct {
 	scopes  atomic.Uint64
 }
 
+// Lookup is what a cache had to do with an outcome.
+type Lookup uint8
+
+// What a cache can have to do with an outcome.
+const (
+	NoLookup Lookup = iota // there is no cache, or it was not asked
+	Miss
+	Hit
+)
+
 // cacheKey is the whole identity of an entry. A shorter hash would let two
 // tokens meet; the signature would let a malleable one in.
 type cacheKey struct {
@@ -64,27 +74,23 @@ func (e *cacheEntry) weight() uint32 { return uint32(entryOverhead + 3*e.proof.s
 
 // verifyCached is Verify with a cache. What a hit can't vouch for is verified
 // from the start, so that the answer never depends on the cache.
-func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, error) {
+func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, Lookup, error) {
 	if token == "" || len(token) > maxTokenBytes { // bounds come before work
-		return v.verifyFresh(ctx, token)
+		id, _, err := v.Prove(ctx, token)
+		return id, NoLookup, err
 	}
 	// The bytes are only read: a copy would be the one allocation of a hit.
 	key := cacheKey{scope: v.scope, token: sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token)))}
 	if e, ok := v.cache.entries.GetIfPresent(key); ok {
 		if v.Recheck(ctx, e.proof) == nil {
-			return e.id, nil
+			return e.id, Hit, nil
 		}
 		v.cache.entries.Invalidate(key)
 	}
 	id, proof, err := v.Prove(ctx, token)
 	if err != nil {
-		return nil, err
+		return nil, Miss, err
 	}
 	v.cache.entries.Set(key, &cacheEntry{id: id, proof: proof})
-	return id, nil
-}
-
-func (v *Verifier) verifyFresh(ctx context.Context, token string) (*Identity, error) {
-	id, _, err := v.Prove(ctx, token)
-	return id, err
+	return id, Miss, nil
 }

@@ -55,10 +55,17 @@ type Proof struct {
 // exactly one sentinel of this package, and its text holds no bytes of the
 // token but a quoted, shortened kid; no *Identity comes with an error.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
+	id, _, err := v.VerifyLookup(ctx, token)
+	return id, err
+}
+
+// VerifyLookup is Verify, and tells what the cache had to do with it.
+func (v *Verifier) VerifyLookup(ctx context.Context, token string) (*Identity, Lookup, error) {
 	if v.cache != nil {
 		return v.verifyCached(ctx, token)
 	}
-	return v.verifyFresh(ctx, token)
+	id, _, err := v.Prove(ctx, token)
+	return id, NoLookup, err
 }
 
 // Prove is Verify for callers that keep the identity: they must call Recheck

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/httpfield"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
 // Decision is what a policy said. The zero value denies.
@@ -32,6 +33,10 @@ type Decision struct {
 	Status          int     // of a denial; 0: the reason's own
 	Body            *string // of a denial; nil: the reason's own
 	Metadata        map[string]any
+
+	// Lookup is what a cache of decisions had to do with it. It has no part in
+	// the answer.
+	Lookup jwtverify.Lookup
 
 	// Err says why Reason is PolicyError. It is for logs: the client is told
 	// nothing of it.
