@@ -11,6 +11,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 FUZZTIME ?= 10s
+SOAK     ?= 60s
 
 .PHONY: help
 help: ## list the targets
@@ -58,6 +59,10 @@ fuzz: ## run every fuzz target for FUZZTIME each
 	    echo "$$package $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; done
+
+.PHONY: soak
+soak: ## SOAK (60s) of reloads under steady checks, every other one broken
+	USSOAUTHZ_SOAK=$(SOAK) $(GO) test -count 1 -timeout 20m -run 'TestReloadSoak|TestReloadDuringSwaps' -v ./internal/service
 
 .PHONY: bench
 bench: ## the Go benchmarks, with allocations

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -146,6 +147,9 @@ func (s *Service) setLevel(cfg *config.Config) {
 func (s *Service) reload(ctx context.Context) (ok bool) {
 	start := time.Now()
 	cfg, err := s.take(ctx)
+	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {
+		cfg, err = s.take(ctx)
+	}
 	news := s.reloads.done(err)
 	if err != nil {
 		if news {
@@ -173,11 +177,13 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 		return nil, err
 	}
 	s.reloads.follow(cfg) // even where it fails below: its files are those to mend
-	certificates, err := tlsFiles(cfg).load()
-	if err != nil {
-		return nil, err
-	}
-	road, err := openRoad(ctx, cfg, s.fetcher)
+	var certificates *tls.Config
+	road, err := settled(cfg, func() (*Road, error) {
+		if certificates, err = tlsFiles(cfg).load(); err != nil {
+			return nil, err
+		}
+		return openRoad(ctx, cfg, s.fetcher)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +197,25 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	// After the swap: a source of keys that both have stays open all the time.
 	old.Close()
 	return cfg, nil
+}
+
+// errMoving: what was read may be half of a change.
+var errMoving = errors.New("the files changed while they were read")
+
+// settled opens the road of a configuration, or fails with errMoving where a
+// file of it changed since it was read: a mount that is swapped meanwhile must
+// not give the configuration of one state and the policy of the next.
+func settled(cfg *config.Config, open func() (*Road, error)) (*Road, error) {
+	files := watchedFiles(cfg)
+	before := watch.Take(files)
+	road, err := open()
+	if moved := cfg.Stale() || watch.Take(files) != before; !moved || cfg.Path == "" {
+		return road, err
+	}
+	if road != nil {
+		road.Close()
+	}
+	return nil, errors.Join(errMoving, err)
 }
 
 func (s *Service) reportFaults(err error) {

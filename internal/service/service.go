@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -62,10 +63,11 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
 	s.reloads.begin(cfg, patience)
-	road, err := openRoad(ctx, cfg, s.fetcher)
+	road, err := s.firstRoad(ctx)
 	if err != nil {
 		return nil, err
 	}
+	cfg = s.cfg
 	s.road.Store(road)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
 	s.checks.Use(road.Authorizer)
@@ -73,6 +75,26 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 		return nil, err
 	}
 	return s, nil
+}
+
+// firstRoad reads the configuration again where its files change meanwhile. What
+// New was given counts where they go on changing, or never were a file.
+func (s *Service) firstRoad(ctx context.Context) (*Road, error) {
+	open := func() (*Road, error) { return openRoad(ctx, s.cfg, s.fetcher) }
+	road, err := settled(s.cfg, open)
+	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {
+		fresh, failed := config.Load(s.cfg.Path)
+		if failed != nil {
+			break
+		}
+		s.cfg = fresh
+		s.reloads.follow(fresh)
+		road, err = settled(fresh, open)
+	}
+	if errors.Is(err, errMoving) {
+		return open()
+	}
+	return road, err
 }
 
 // open makes the servers and their listeners.

@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// fingerprint stands for the content of a set of files.
-type fingerprint [sha256.Size]byte
+// Fingerprint stands for the content of a set of files: two are equal where the
+// contents are.
+type Fingerprint [sha256.Size]byte
 
 // Bounds: a path that leads into a whole file system must not read it all.
 const (
@@ -20,9 +21,17 @@ const (
 	maxBytes   = 64 << 20 // of each file
 )
 
+// Take reads the files of paths, folders with all that is in them. Who takes one
+// before reading files and an equal one afterwards has read one state of them,
+// not half of a change.
+func Take(paths []string) Fingerprint {
+	f, _ := take(paths)
+	return f
+}
+
 // take reads the files. What can't be read is part of the content too, as that
 // which it is: missing, forbidden. whole is false where the bounds cut it.
-func take(paths []string) (_ fingerprint, whole bool) {
+func take(paths []string) (_ Fingerprint, whole bool) {
 	sum := sha256.New()
 	whole = walk(paths, func(name string, info fs.FileInfo, err error) {
 		content := sha256.New()
@@ -36,7 +45,7 @@ func take(paths []string) (_ fingerprint, whole bool) {
 		}
 		fmt.Fprintf(sum, "%d %s %d %x\n", len(name), name, size, content.Sum(nil))
 	})
-	return fingerprint(sum.Sum(nil)), whole
+	return Fingerprint(sum.Sum(nil)), whole
 }
 
 func copyFile(w io.Writer, name string) error {

@@ -29,7 +29,7 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	paths []string
-	last  fingerprint
+	last  Fingerprint
 	cut   bool // the bounds were met, and that was told
 }
 
@@ -73,7 +73,7 @@ func (w *Watcher) Watch(paths []string) {
 }
 
 // look is take, and tells once where it can't see all. mu is held.
-func (w *Watcher) look() fingerprint {
+func (w *Watcher) look() Fingerprint {
 	now, whole := take(w.paths)
 	if !whole && !w.cut {
 		w.cfg.Log.Warn("there are too many files to watch: a change of some will not be seen", slog.Int("watched", maxEntries))
@@ -155,7 +155,7 @@ func (w *Watcher) moved(ctx context.Context, events *events, settled bool) bool 
 	return now != before
 }
 
-func (w *Watcher) compare() (before, now fingerprint) {
+func (w *Watcher) compare() (before, now Fingerprint) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last, w.look()
