@@ -39,7 +39,7 @@ type Verifier struct {
 	now             func() time.Time
 
 	cache *Cache
-	scope uint64 // of this Verifier in the cache
+	share *share // of this Verifier in the cache
 }
 
 // Proof remembers what made an identity true, so that a cache of verified
