@@ -47,7 +47,7 @@ func messageOf(check *authv3.CheckRequest) (*Message, error) {
 		if len(m.Body) > 0 {
 			return nil, errRepeatedField
 		}
-		m.Body = []byte(body)
+		m.Body, m.BodyText = []byte(body), true
 	}
 	partial, _ := headers.Get("x-envoy-auth-partial-body")
 	m.Partial = partial == "true"

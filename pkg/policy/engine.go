@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
 // DefaultEntrypoint is the rule of the embedded policy.
@@ -33,6 +34,9 @@ type Config struct {
 	// AllowNet names the hosts that http.send and net.lookup_ip_addr may ask.
 	// Empty: a policy that calls them does not compile.
 	AllowNet []string
+	// ProtoDescriptor is a file with a descriptor set: the messages of gRPC
+	// requests to its services appear in input.parsed_body. "": they are null.
+	ProtoDescriptor string
 }
 
 // Engine is one compiled policy with its data. It is immutable and safe for
@@ -42,6 +46,7 @@ type Engine struct {
 	timeout  time.Duration
 	network  bool
 	reads    reads
+	methods  *grpcbody.Methods // nil: no descriptor set
 	revision string
 }
 
@@ -70,6 +75,12 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var methods *grpcbody.Methods
+	if cfg.ProtoDescriptor != "" {
+		if methods, err = grpcbody.Load(cfg.ProtoDescriptor); err != nil {
+			return nil, fmt.Errorf("descriptor set: %s: %w", cfg.ProtoDescriptor, err)
+		}
+	}
 	query, err := rego.New(
 		rego.Query(ref.String()),
 		rego.Compiler(compiler),
@@ -84,6 +95,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		timeout:  cfg.Timeout,
 		network:  len(cfg.AllowNet) > 0,
 		reads:    findReads(compiler.Modules),
+		methods:  methods,
 		revision: sources.revision,
 	}, nil
 }
@@ -102,7 +114,7 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 			d = fault(fmt.Errorf("the evaluation panicked: %v", r))
 		}
 	}()
-	input, err := in.value(e.reads)
+	input, err := in.value(e.reads, e.methods)
 	if errors.Is(err, errBody) { // the client's fault, not the policy's
 		return Decision{Reason: answers.InvalidRequest, Err: err}
 	}

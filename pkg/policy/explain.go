@@ -32,7 +32,7 @@ type Position struct {
 // Explain decides like Decide and tells how. It costs many times as much.
 func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	x := Explanation{Decision: e.Decide(ctx, in)}
-	input, err := in.value(e.reads)
+	input, err := in.value(e.reads, e.methods)
 	if err != nil {
 		return x // the decision says why
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
 // Input is what a policy can read about one request. It is built for each
@@ -82,8 +83,9 @@ var version = object(
 )
 
 // value builds the input document. reads says which of the costly parts the
-// policy can look at; the others are left out.
-func (in *Input) value(reads reads) (ast.Value, error) {
+// policy can look at; the others are left out. methods are those whose messages
+// can be read.
+func (in *Input) value(reads reads, methods *grpcbody.Methods) (ast.Value, error) {
 	segments := list(in.Segments)
 	query := queryTerm(in.RawQuery)
 	doc := ast.NewObject(
@@ -107,7 +109,7 @@ func (in *Input) value(reads reads) (ast.Value, error) {
 	}
 	doc.Insert(ast.StringTerm("identity"), identity)
 	if reads.body {
-		body, truncated, err := in.Body.term()
+		body, truncated, err := in.Body.term(methods, in.Segments)
 		if err != nil {
 			return nil, err
 		}
