@@ -64,6 +64,15 @@ fuzz: ## run every fuzz target for FUZZTIME each
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 	USSOAUTHZ_SOAK=$(SOAK) $(GO) test -count 1 -timeout 20m -run 'TestReloadSoak|TestReloadDuringSwaps' -v ./internal/service
 
+ROUNDS  ?= 5
+SECONDS ?= 0.5
+ONLY    ?=
+
 .PHONY: bench
-bench: ## the Go benchmarks, with allocations
+bench: build ## what a check costs, beside a floor; ROUNDS=, SECONDS= of each, ONLY=regexp
+	$(GO) build -o $(BIN)/bench-floor ./test/bench/floor
+	$(GO) run ./test/bench -rounds $(ROUNDS) -seconds $(SECONDS) -only '$(ONLY)' -json $(BIN)/bench.json
+
+.PHONY: bench-go
+bench-go: ## the Go benchmarks of each stage, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
