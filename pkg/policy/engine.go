@@ -48,6 +48,7 @@ type Engine struct {
 	reads    reads
 	methods  *grpcbody.Methods // nil: no descriptor set
 	revision string
+	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
 }
 
 // New loads and compiles a policy. Its errors carry the file and the line.
@@ -66,8 +67,12 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	mask, modules, err := prepareMask(ctx, cfg, sources.modules, sources.store)
+	if err != nil {
+		return nil, err
+	}
 	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa)
-	compiler.Compile(sources.modules)
+	compiler.Compile(modules)
 	if errs := schema.explainTypes(compiler.Errors, compiler.Modules); len(errs) > 0 {
 		return nil, explainCompile(errs)
 	}
@@ -97,6 +102,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		reads:    findReads(compiler.Modules),
 		methods:  methods,
 		revision: sources.revision,
+		mask:     mask,
 	}, nil
 }
 
