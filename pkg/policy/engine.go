@@ -53,15 +53,24 @@ type Engine struct {
 
 // New loads and compiles a policy. Its errors carry the file and the line.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
+	files, err := readFiles(cfg.Paths)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := assemble(files, nil)
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, cfg, sources)
+}
+
+// build compiles what was read.
+func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	if cfg.Entrypoint == "" {
 		cfg.Entrypoint = DefaultEntrypoint
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
-	}
-	sources, err := load(cfg)
-	if err != nil {
-		return nil, err
 	}
 	schema, err := loadInputSchema()
 	if err != nil {
@@ -71,7 +80,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa)
+	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa).
+		WithPathConflictsCheck(sources.holds)
 	compiler.Compile(modules)
 	if errs := schema.explainTypes(compiler.Errors, compiler.Modules); len(errs) > 0 {
 		return nil, explainCompile(errs)
