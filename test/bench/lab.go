@@ -5,33 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"time"
 
-	"github.com/ussoio/ussoauthz/test/bench/drive"
-	"github.com/ussoio/ussoauthz/test/bench/measure"
-	"github.com/ussoio/ussoauthz/test/bench/report"
 	"github.com/ussoio/ussoauthz/test/bench/world"
 )
 
 // lab starts what the scenarios need, once for all of them.
 type lab struct {
-	binaries struct{ ussoauthz, floor string }
+	binaries options
 	dir      string
-	issuers  *world.Issuers
+	worlds   map[[2]int]*world.Issuers // by tenants and keys
 	services map[world.Setup]*server
 	floors   map[string]*server // by network
 }
 
-func newLab(ussoauthz, floor string, tenants int) (*lab, error) {
+func newLab(o options) (*lab, error) {
 	dir, err := os.MkdirTemp("", "ussoauthz-bench-")
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{dir: dir, services: map[world.Setup]*server{}, floors: map[string]*server{}}
-	l.binaries.ussoauthz, l.binaries.floor = ussoauthz, floor
-	l.issuers, err = world.NewIssuers(tenants, 1)
-	return l, err
+	return &lab{
+		binaries: o, dir: dir,
+		worlds: map[[2]int]*world.Issuers{}, services: map[world.Setup]*server{}, floors: map[string]*server{},
+	}, nil
 }
 
 func (l *lab) close() error {
@@ -42,8 +39,23 @@ func (l *lab) close() error {
 	for _, s := range l.floors {
 		errs = append(errs, s.stop())
 	}
-	l.issuers.Close()
+	for _, w := range l.worlds {
+		w.Close()
+	}
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
+}
+
+// issuers returns those that a configuration's tenants trust.
+func (l *lab) issuers(setup world.Setup) (*world.Issuers, error) {
+	size := [2]int{setup.Tenants, setup.Keys}
+	if w := l.worlds[size]; w != nil {
+		return w, nil
+	}
+	w, err := world.NewIssuers(setup.Tenants, max(setup.Keys, 1))
+	if err == nil {
+		l.worlds[size] = w
+	}
+	return w, err
 }
 
 // floor returns the floor that listens on the network.
@@ -52,16 +64,15 @@ func (l *lab) floor(ctx context.Context, network string) (*server, error) {
 		return s, nil
 	}
 	s := server{name: "floor-" + network, network: network}
-	dir, err := l.folder(s.name)
+	dir, listen, err := l.place(&s)
 	if err != nil {
 		return nil, err
 	}
-	listen, err := l.addresses(&s, dir)
-	if err != nil {
-		return nil, err
+	started, err := startServer(ctx, s, dir, nil, l.binaries.floor, "-listen", listen, "-admin", s.admin)
+	if err == nil {
+		l.floors[network] = started
 	}
-	l.floors[network], err = startServer(ctx, s, dir, nil, l.binaries.floor, "-listen", listen, "-admin", s.admin)
-	return l.floors[network], err
+	return started, err
 }
 
 // service returns the service with a configuration.
@@ -70,63 +81,59 @@ func (l *lab) service(ctx context.Context, setup world.Setup) (*server, error) {
 		return s, nil
 	}
 	s := server{name: fmt.Sprintf("ussoauthz-%d", len(l.services)), network: setup.Network()}
-	dir, err := l.folder(s.name)
+	dir, listen, err := l.place(&s)
 	if err != nil {
 		return nil, err
 	}
-	listen, err := l.addresses(&s, dir)
-	if err != nil {
-		return nil, err
-	}
-	file, err := setup.Write(dir, listen, l.issuers)
+	file, err := l.write(setup, dir, listen)
 	if err != nil {
 		return nil, err
 	}
 	env := []string{"USSOAUTHZ_ADMIN=" + s.admin}
-	l.services[setup], err = startServer(ctx, s, dir, env, l.binaries.ussoauthz, "serve", "-c", file)
-	return l.services[setup], err
+	started, err := startServer(ctx, s, dir, env, l.binaries.ussoauthz, "serve", "-c", file)
+	if err == nil {
+		l.services[setup] = started
+	}
+	return started, err
 }
 
-func (l *lab) folder(name string) (string, error) {
-	dir := filepath.Join(l.dir, name)
-	return dir, os.Mkdir(dir, 0o700)
-}
-
-// addresses chooses where s listens, and returns that as it is configured.
-func (l *lab) addresses(s *server, dir string) (listen string, err error) {
-	if s.admin, err = freeAddress(); err != nil {
+func (l *lab) write(setup world.Setup, dir, listen string) (string, error) {
+	issuers, err := l.issuers(setup)
+	if err != nil {
 		return "", err
+	}
+	return setup.Write(dir, listen, issuers)
+}
+
+// accepts reports whether the service takes a configuration.
+func (l *lab) accepts(ctx context.Context, setup world.Setup) bool {
+	dir, err := os.MkdirTemp(l.dir, "accepts-")
+	if err != nil {
+		return false
+	}
+	file, err := l.write(setup, dir, "127.0.0.1:0")
+	if err != nil {
+		return false
+	}
+	c := exec.CommandContext(ctx, l.binaries.ussoauthz, "validate", "-c", file)
+	c.Env = append(os.Environ(), "USSOAUTHZ_ADMIN=127.0.0.1:0")
+	return c.Run() == nil
+}
+
+// place chooses where s listens and makes its folder. It returns the address as
+// it is configured.
+func (l *lab) place(s *server) (dir, listen string, err error) {
+	dir = filepath.Join(l.dir, s.name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", "", err
+	}
+	if s.admin, err = freeAddress(); err != nil {
+		return "", "", err
 	}
 	if s.network == "unix" {
 		s.address = filepath.Join(dir, "checks.sock")
-		return "unix://" + s.address, nil
+		return dir, "unix://" + s.address, nil
 	}
 	s.address, err = freeAddress()
-	return s.address, err
-}
-
-// measure drives a load and reads what it cost the server.
-func (s *server) measure(load drive.Load) (report.Sample, error) {
-	before, err := measure.CPU(s.process.PID())
-	if err != nil {
-		return report.Sample{}, err
-	}
-	r, err := s.conn.Run(load)
-	if err != nil {
-		return report.Sample{}, fmt.Errorf("%s: %w", s.name, err)
-	}
-	after, err := measure.CPU(s.process.PID())
-	if err != nil {
-		return report.Sample{}, err
-	}
-	if r.Checks == 0 {
-		return report.Sample{}, fmt.Errorf("%s: a round without a check", s.name)
-	}
-	return report.Sample{
-		Checks: r.Checks,
-		CPU:    (after - before) / time.Duration(r.Checks),
-		P50:    measure.Quantile(r.Latencies, 0.50),
-		P99:    measure.Quantile(r.Latencies, 0.99),
-		Rate:   float64(r.Checks) / r.Took.Seconds(),
-	}, nil
+	return dir, s.address, err
 }

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -77,15 +78,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.Report, err error) {
-	l, err := newLab(o.ussoauthz, o.floor, 1)
+	l, err := newLab(o)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if e := l.close(); e != nil && err == nil {
-			err = e
-		}
-	}()
+	defer func() { err = errors.Join(err, l.close()) }()
 	var chosen []scenario
 	for _, s := range scenarios() {
 		if o.only.MatchString(s.name) {
@@ -95,5 +92,6 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.R
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("no scenario matches %q", o.only)
 	}
-	return l.rounds(ctx, chosen, o, progress)
+	r = report.New(o.rounds, o.each)
+	return r, l.measureChecks(ctx, chosen, o, r, progress)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/stack"
 	"github.com/ussoio/ussoauthz/test/bench/drive"
+	"github.com/ussoio/ussoauthz/test/bench/measure"
+	"github.com/ussoio/ussoauthz/test/bench/report"
 )
 
 // server is a running process that answers checks.
@@ -59,6 +61,56 @@ func (s *server) ready(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// quiet waits until the server has nothing left to do, such as fetching the keys
+// of ten thousand tenants.
+func (s *server) quiet(ctx context.Context) error {
+	const pause, idle = 100 * time.Millisecond, time.Millisecond
+	before, err := measure.CPU(s.process.PID())
+	for range 300 {
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		var now time.Duration
+		now, err = measure.CPU(s.process.PID())
+		if now-before < idle {
+			return err
+		}
+		before = now
+	}
+	return fmt.Errorf("%s does not come to rest", s.name)
+}
+
+// measure drives a load and reads what it cost the server.
+func (s *server) measure(load drive.Load) (report.Sample, error) {
+	before, err := measure.CPU(s.process.PID())
+	if err != nil {
+		return report.Sample{}, err
+	}
+	r, err := s.conn.Run(load)
+	if err != nil {
+		return report.Sample{}, fmt.Errorf("%s: %w", s.name, err)
+	}
+	after, err := measure.CPU(s.process.PID())
+	if err != nil {
+		return report.Sample{}, err
+	}
+	if r.Checks == 0 {
+		return report.Sample{}, fmt.Errorf("%s: a round without a check", s.name)
+	}
+	return report.Sample{
+		Checks: r.Checks,
+		CPU:    (after - before) / time.Duration(r.Checks),
+		P50:    measure.Quantile(r.Latencies, 0.50),
+		P99:    measure.Quantile(r.Latencies, 0.99),
+		Rate:   float64(r.Checks) / r.Took.Seconds(),
+	}, nil
 }
 
 func get(ctx context.Context, url string) error {

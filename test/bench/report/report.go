@@ -20,6 +20,10 @@ type Report struct {
 	Rounds    int           `json:"rounds"`
 	Each      time.Duration `json:"each_ns"` // of a server in a round
 	Scenarios []Scenario    `json:"scenarios"`
+	Skipped   []string      `json:"skipped,omitempty"` // what this version of the service has no configuration for
+
+	// Verify is one bare verification of an Ed25519 signature, in microseconds.
+	Verify measure.Summary `json:"ed25519_verify_us"`
 }
 
 // Sample is one round of one server.
@@ -66,6 +70,15 @@ func (r *Report) Add(name string, inFlight int, floor, ours []Sample) {
 	})
 }
 
+// AddVerify adds the cost of a bare verification, one value for each round.
+func (r *Report) AddVerify(rounds []time.Duration) {
+	values := make([]float64, len(rounds))
+	for i, d := range rounds {
+		values[i] = micros(d)
+	}
+	r.Verify = measure.Summarize(values)
+}
+
 func serverOf(samples []Sample) (s Server) {
 	summary := func(value func(Sample) float64) measure.Summary {
 		values := make([]float64, len(samples))
@@ -95,5 +108,6 @@ func (r *Report) Table(w io.Writer) error {
 			s.Name, s.InFlight, s.Floor.CPU.Median, s.Ours.CPU.Median, s.Ratio.Median, s.Ratio.Low, s.Ratio.High,
 			s.Floor.P50.Median, s.Floor.P99.Median, s.Ours.P50.Median, s.Ours.P99.Median, s.Ours.Rate.Median)
 	}
+	fmt.Fprintf(t, "one bare ed25519.Verify\t\t\t%.2f\t\t%.2f\t%.2f\t\t\t\t\t\t\n", r.Verify.Median, r.Verify.Low, r.Verify.High)
 	return t.Flush()
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
@@ -18,9 +19,10 @@ const audience = "bench"
 // Issuers are tenants t0, t1, … with an issuer of their own each, behind one
 // HTTP server.
 type Issuers struct {
-	list []*jwttest.Issuer
-	http *httptest.Server
-	now  time.Time
+	list     []*jwttest.Issuer
+	stranger *jwttest.Issuer // signs as if it were t0's issuer
+	http     *httptest.Server
+	now      time.Time
 }
 
 // NewIssuers makes n issuers with so many EdDSA keys each, of which the last
@@ -38,6 +40,11 @@ func NewIssuers(n, keys int) (*Issuers, error) {
 			}
 		}
 		s.list[i] = issuer
+	}
+	var err error
+	s.stranger, err = jwttest.NewIssuer(jwttest.Options{Issuer: issuerOf(0), KeyIDs: []string{s.list[0].KeyID(jwtverify.EdDSA)}})
+	if err != nil {
+		return nil, err
 	}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	return s, nil
@@ -68,15 +75,24 @@ func (s *Issuers) keys(i int) string { return fmt.Sprintf("%s/%d", s.http.URL, i
 // them. With another id it is another token with the same rights. change may
 // edit the claims.
 func (s *Issuers) Mint(i, n int, id string, change func(map[string]any), opts ...jwttest.MintOption) (string, error) {
-	user := fmt.Sprintf("user:%08d-0000-4000-8000-%012d", i, n)
-	claims := map[string]any{
-		"jti": id, "sub": user, "user_id": user, "aud": audience,
-		"tenant_id": tenantOf(i), "workspace_id": "ws_0123456789", "session_id": "se_" + id,
-		"roles": []string{"editor", "member"}, "scopes": []string{"read:items", "write:items", "read:media/files"},
-		"token_type": "access", "iat": s.now.Unix(), "exp": s.now.Add(time.Hour).Unix(),
-	}
+	claims := s.claims(i, n, id)
 	if change != nil {
 		change(claims)
 	}
 	return s.list[i].Mint(claims, opts...)
+}
+
+// Forge returns a token that names t0's key, but that another one signed.
+func (s *Issuers) Forge(n int, id string) (string, error) {
+	return s.stranger.Mint(s.claims(0, n, id))
+}
+
+func (s *Issuers) claims(i, n int, id string) map[string]any {
+	user := fmt.Sprintf("user:%08d-0000-4000-8000-%012d", i, n)
+	return map[string]any{
+		"iss": issuerOf(i), "jti": id, "sub": user, "user_id": user, "aud": audience,
+		"tenant_id": tenantOf(i), "workspace_id": "ws_0123456789", "session_id": "se_" + id,
+		"roles": []string{"editor", "member"}, "scopes": []string{"read:items", "write:items", "read:media/files"},
+		"token_type": "access", "iat": s.now.Unix(), "exp": s.now.Add(time.Hour).Unix(),
+	}
 }

@@ -2,13 +2,15 @@ package world
 
 import (
 	"strconv"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
+
+// PublicPath needs no token in any Setup.
+const PublicPath = "/open/page"
 
 // Call is an HTTP request that is to be checked.
 type Call struct {
@@ -36,7 +38,7 @@ func (c Call) headers(requestID string) [][2]string {
 
 // Message returns the CheckRequest that Envoy sends for the call, with the
 // ext_authz filter set up as envoy/envoy.yaml does.
-func (c Call) Message(n int, now time.Time) ([]byte, error) {
+func (c Call) Message(n int) ([]byte, error) {
 	requestID := "5c7f3a0e-0000-4000-8000-" + strconv.Itoa(100000000000+n)
 	lines := c.headers(requestID)
 	list := make([]*corev3.HeaderValue, len(lines))
@@ -47,7 +49,7 @@ func (c Call) Message(n int, now time.Time) ([]byte, error) {
 		Source:      &authv3.AttributeContext_Peer{Address: address("192.0.2.17", 40000)},
 		Destination: &authv3.AttributeContext_Peer{Address: address("198.51.100.4", 10000)},
 		Request: &authv3.AttributeContext_Request{
-			Time: timestamppb.New(now),
+			Time: timestamppb.Now(),
 			Http: &authv3.AttributeContext_HttpRequest{
 				Id: strconv.Itoa(1234567890123456789 + n), Method: "GET", Host: c.Host, Path: c.Path,
 				Scheme: "http", Protocol: "HTTP/1.1", HeaderMap: &corev3.HeaderMap{Headers: list},

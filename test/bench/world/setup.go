@@ -45,7 +45,7 @@ func (s Setup) Write(dir, listen string, issuers *Issuers) (string, error) {
 	for i := range s.Tenants {
 		fmt.Fprintf(&b, "  %s: {hosts: [%s], issuer: %q, jwks_url: %q}\n", tenantOf(i), Host(i), issuerOf(i), issuers.keys(i))
 	}
-	b.WriteString("routes:\n")
+	fmt.Fprintf(&b, "routes:\n  - {match: \"GET %s\", public: true}\n", PublicPath)
 	for i := range s.Routes {
 		fmt.Fprintf(&b, "  - {match: \"GET /r%d/items/{id}\", scopes: [read:items]}\n", i)
 	}
