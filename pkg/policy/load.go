@@ -95,11 +95,16 @@ func assemble(files *loader.Result, bundles map[string]*held) (*sources, error) 
 	if err := merge(s.documents, files.Documents, "", roots); err != nil {
 		return nil, err
 	}
-	own := maps.Clone(packages)
-	err = eachEmbedded(func(name string, raw []byte, module *ast.Module) {
-		if !own[module.Package.Path.String()] {
-			add(name, raw, module)
+	own, plain := maps.Clone(packages), replacesInput(s.modules)
+	err = eachEmbedded(func(name string, raw []byte, module *ast.Module) error {
+		if own[module.Package.Path.String()] {
+			return nil
 		}
+		add(name, raw, module)
+		if plain {
+			return nil
+		}
+		return replaceRule(module, nativeWorkspace)
 	})
 	if err != nil {
 		return nil, err
@@ -164,7 +169,7 @@ func skip(path string, info fs.FileInfo, _ int) bool {
 	return !info.IsDir() && strings.HasSuffix(name, "_test.rego")
 }
 
-func eachEmbedded(f func(name string, raw []byte, module *ast.Module)) error {
+func eachEmbedded(f func(name string, raw []byte, module *ast.Module) error) error {
 	return fs.WalkDir(policies.FS, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -177,8 +182,10 @@ func eachEmbedded(f func(name string, raw []byte, module *ast.Module)) error {
 		if err != nil {
 			return fmt.Errorf("parsing an embedded policy: %w", err)
 		}
-		f("embedded/"+name, raw, module)
-		return nil
+		if err := replaceRule(module, nativeAccess); err != nil {
+			return fmt.Errorf("preparing an embedded policy: %w", err)
+		}
+		return f("embedded/"+name, raw, module)
 	})
 }
 

@@ -46,7 +46,7 @@ func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module
 	if compiler.Compile(modules); compiler.Failed() {
 		return nil, nil, explainCompile(compiler.Errors)
 	}
-	query, err := rego.New(rego.Query(maskPackage.String()+".mask"), rego.Compiler(compiler), rego.Store(store)).PrepareForEval(ctx)
+	query, err := rego.New(rego.Query(maskPackage.String()+".mask"), rego.Compiler(compiler), rego.Store(store), accessFunction()).PrepareForEval(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing the mask of the decision log: %w", err)
 	}
@@ -108,7 +108,7 @@ func readMask(item any) (Mask, error) {
 // AppendInput appends the input document of a request as JSON, without the
 // request's headers that secret names (in lower case), wherever they stand in it.
 func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) bool) ([]byte, error) {
-	value, err := in.value(e.reads, e.methods)
+	value, err := e.shown.document(&question{in: in, methods: e.methods})
 	if err != nil {
 		return dst, err
 	}
