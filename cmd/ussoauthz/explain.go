@@ -17,6 +17,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -95,7 +96,7 @@ func failedFetch(err error) bool { return strings.Contains(err.Error(), "yet: ")
 
 // message makes the request that the flags describe.
 func (c explainCmd) message(cfg *config.Config) (*extauthz.Message, error) {
-	m := &extauthz.Message{Method: c.Method, Host: c.Host, Target: c.Target, Extensions: c.Extension, Body: []byte(c.Data)}
+	m := &extauthz.Message{Method: c.Method, Host: c.Host, Target: c.Target, Extensions: httpfield.FromMap(c.Extension), Body: []byte(c.Data)}
 	if strings.Contains(c.Target, "://") {
 		u, err := url.Parse(c.Target)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/internal/testreport"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -95,7 +96,7 @@ func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
 
 func (q Request) message() *extauthz.Message {
 	m := &extauthz.Message{
-		Method: q.Method, Host: q.Host, Target: q.Path, Extensions: q.Extensions, Body: []byte(q.Body),
+		Method: q.Method, Host: q.Host, Target: q.Path, Extensions: httpfield.FromMap(q.Extensions), Body: []byte(q.Body),
 	}
 	for _, h := range q.Headers {
 		m.Headers = append(m.Headers, tenants.Header(h))
@@ -119,8 +120,8 @@ func attributes(m *extauthz.Message) any {
 		request["body"] = string(m.Body)
 	}
 	extensions := map[string]any{}
-	for name, value := range m.Extensions {
-		extensions[name] = value
+	for _, e := range m.Extensions {
+		extensions[e.Name] = e.Value
 	}
 	return map[string]any{"request": map[string]any{"http": request}, "contextExtensions": extensions}
 }

@@ -124,8 +124,6 @@ func policyConfig(cfg *config.Config) policy.Config {
 		Paths:      cfg.Policy.Paths,
 		Timeout:    cfg.Policy.Timeout,
 		AllowNet:   cfg.Policy.AllowNet,
-
-		ProtoDescriptor: cfg.Policy.ProtoDescriptor,
 	}
 }
 

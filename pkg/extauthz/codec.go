@@ -2,10 +2,12 @@ package extauthz
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -13,30 +15,35 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // the codec that ours wraps
 )
 
-var errNotLoaded = errors.New("no configuration is loaded")
-
-// checkMessage is a CheckRequest together with what went wrong reading it.
-type checkMessage struct {
-	check      authv3.CheckRequest
-	unreadable error
-}
-
-// codec is grpc-go's protobuf codec, but for checks: bytes that are no
-// CheckRequest are answered by us, where grpc-go would answer with an error
-// that Envoy's failure_mode_allow opens.
+// codec is grpc-go's protobuf codec, but for checks: it hands over their bytes
+// and takes answers as bytes. So a check that can't be read is answered by us,
+// where grpc-go would answer with an error that Envoy's failure_mode_allow
+// opens.
 type codec struct{ encoding.CodecV2 }
 
-// Unmarshal reads a message.
+// Unmarshal reads a message. A check is copied, once and as a whole: everything
+// that is read from it points into that copy, and grpc-go uses its own buffers
+// again.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(*checkMessage)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+	if check, ok := v.(*checkBytes); ok {
+		*check = data.Materialize()
+		return nil
 	}
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buffer.Free()
-	m.unreadable = proto.Unmarshal(buffer.ReadOnlyData(), &m.check)
-	return nil
+	return c.CodecV2.Unmarshal(data, v)
 }
+
+// Marshal writes a message.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if answer, ok := v.(answerBytes); ok {
+		return mem.BufferSlice{mem.SliceBuffer(answer)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+type (
+	checkBytes  []byte // of a CheckRequest, unread
+	answerBytes []byte // of a CheckResponse
+)
 
 // ServerOptions returns the options that a gRPC server needs for Register.
 func ServerOptions() []grpc.ServerOption {
@@ -56,16 +63,49 @@ var serviceDesc = grpc.ServiceDesc{
 }
 
 func handleCheck(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	var m checkMessage
-	if err := decode(&m); err != nil { // of the transport: compressed, too large
+	var check checkBytes
+	if err := decode(&check); err != nil { // of the transport: compressed, too large
 		return nil, err
 	}
 	server := srv.(*Server)
 	if intercept == nil {
-		return server.respond(ctx, &m.check, m.unreadable), nil
+		return server.respond(ctx, check), nil
 	}
-	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: authv3.Authorization_Check_FullMethodName}
-	return intercept(ctx, &m.check, info, func(ctx context.Context, check any) (any, error) {
-		return server.respond(ctx, check.(*authv3.CheckRequest), m.unreadable), nil
+	return server.intercepted(ctx, check, intercept)
+}
+
+// intercepted answers a check through interceptors, which know the generated
+// types alone.
+func (s *Server) intercepted(ctx context.Context, b checkBytes, intercept grpc.UnaryServerInterceptor) (any, error) {
+	check, unreadable := decodeCheck(b)
+	info := &grpc.UnaryServerInfo{Server: s, FullMethod: authv3.Authorization_Check_FullMethodName}
+	return intercept(ctx, check, info, func(ctx context.Context, check any) (any, error) {
+		if unreadable != nil {
+			return decodeAnswer(s.respond(ctx, b)), nil
+		}
+		return s.Check(ctx, check.(*authv3.CheckRequest))
 	})
+}
+
+// decodeCheck returns an empty check with an error.
+func decodeCheck(b checkBytes) (check *authv3.CheckRequest, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			check, err = new(authv3.CheckRequest), fmt.Errorf("panic: %v", r)
+		}
+	}()
+	check = new(authv3.CheckRequest)
+	if err := proto.Unmarshal(b, check); err != nil {
+		return new(authv3.CheckRequest), err
+	}
+	return check, nil
+}
+
+// decodeAnswer never returns what Envoy would take for an allow by mistake.
+func decodeAnswer(b answerBytes) *authv3.CheckResponse {
+	response := new(authv3.CheckResponse)
+	if err := proto.Unmarshal(b, response); err != nil {
+		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Internal)}}
+	}
+	return response
 }

@@ -72,8 +72,8 @@ func (x *Explanation) tenantStep(r *road, m *Message) {
 		return
 	}
 	var by []string
-	for name, value := range m.Extensions {
-		by = append(by, fmt.Sprintf("extension %s=%s", name, value))
+	for _, e := range m.Extensions {
+		by = append(by, fmt.Sprintf("extension %s=%s", e.Name, e.Value))
 	}
 	x.step("tenant", true, "%s, by %s", r.tenant.ID, strings.Join(append(by, "the headers and the host "+r.req.host), ", "))
 }

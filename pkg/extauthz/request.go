@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -18,9 +19,8 @@ type Message struct {
 	Host       string
 	Target     string            // path and query, as sent
 	Headers    tenants.Headers   // as sent; names in any case
-	Extensions map[string]string // what the Envoy route pinned; from configuration, not from the client
-	Body       []byte            // what Envoy sent of it
-	BodyText   bool              // Envoy sent it as text: what is no UTF-8 was replaced
+	Extensions []httpfield.Field // what the Envoy route pinned; from configuration, not from the client
+	Body       []byte            // what Envoy sent of it; not to be written to
 	Partial    bool              // Envoy cut the body
 
 	// Attributes returns the CheckRequest's attributes as protojson writes
@@ -195,7 +195,7 @@ func unhex(c byte) byte {
 // another path than the one we decide about is an attack.
 func canonicalHeaders(m *Message) (tenants.Headers, error) {
 	if len(m.Headers) > maxHeaders {
-		return nil, errors.New("too many headers")
+		return nil, errManyHeaders
 	}
 	headers := make(tenants.Headers, 0, len(m.Headers))
 	for _, h := range m.Headers {

@@ -5,6 +5,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -59,48 +61,51 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { r.RegisterService(&serviceD
 
 // Check decides about one request. It always returns a response and never an
 // error, since Envoy's failure_mode_allow turns an error into an allow.
-func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
-	return s.respond(ctx, check, nil), nil
+func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	b, err := proto.Marshal(check)
+	if err != nil {
+		b = nil // an empty check, which is refused
+	}
+	return decodeAnswer(s.respond(ctx, b)), nil
 }
 
-// respond answers a check, or one whose bytes could not be read.
-func (s *Server) respond(ctx context.Context, check *authv3.CheckRequest, unreadable error) (response *authv3.CheckResponse) {
+// respond answers a check. Whatever goes wrong is a denial, a panic included.
+func (s *Server) respond(ctx context.Context, check checkBytes) (response answerBytes) {
 	start := time.Now()
 	record := s.record(start)
 	defer func() {
 		if r := recover(); r != nil {
 			answer := refuse(answers.Internal, fmt.Errorf("panic: %v", r))
 			s.logAnswer(ctx, answer, start)
-			response = checkResponse(answer)
+			response = encode(answer)
 			s.tell(ctx, record, answer)
 		}
 	}()
-	answer := s.answer(ctx, check, unreadable, record)
+	answer := s.answer(ctx, check, record)
 	s.logAnswer(ctx, answer, start)
-	response = checkResponse(answer)
+	response = encode(answer)
 	s.tell(ctx, record, answer)
 	return response
 }
 
-func (s *Server) answer(ctx context.Context, check *authv3.CheckRequest, unreadable error, record *Record) *Answer {
+func (s *Server) answer(ctx context.Context, check checkBytes, record *Record) *Answer {
 	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
 		s.inFlight.Add(-1)
 		return refuse(answers.Overloaded, nil)
 	}
 	defer s.inFlight.Add(-1)
-	if unreadable != nil {
-		return refuse(answers.InvalidRequest, unreadable)
-	}
 	authorizer := s.current.Load()
 	if authorizer == nil {
 		return refuse(answers.Internal, errNotLoaded)
 	}
-	message, err := messageOf(check)
-	if err != nil {
+	var message Message
+	if err := readCheck(check, &message); err != nil {
 		return refuse(answers.InvalidRequest, err)
 	}
-	return authorizer.authorize(ctx, message, record)
+	return authorizer.authorize(ctx, &message, record)
 }
+
+var errNotLoaded = errors.New("no configuration is loaded")
 
 // refuse is the answer to a check that never reached an Authorizer.
 func refuse(reason answers.Reason, err error) *Answer {

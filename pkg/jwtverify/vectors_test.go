@@ -202,9 +202,7 @@ func (v *vector) run(t testing.TB, f *forge, token string) (*jwtverify.Identity,
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadConfig, err)
 	}
-	id, err := verifier.Verify(context.Background(), token)
-	agree(t, verifier, token, err)
-	return id, err
+	return verifier.Verify(context.Background(), token)
 }
 
 // expect compares the outcome, and holds every error to what the package

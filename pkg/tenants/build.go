@@ -1,7 +1,6 @@
 package tenants
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,11 +32,10 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 		return nil, fmt.Errorf("tenant %.80q: %w", c.ID, errors.Join(errs...))
 	}
 	t := &Tenant{
-		ID:        c.ID,
-		Hosts:     read.hosts,
-		Token:     TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
-		Routes:    read.routes,
-		KeySource: cmp.Or(c.JWKSURL, c.DiscoveryURL, c.JWKSFile, "the configuration"),
+		ID:     c.ID,
+		Hosts:  read.hosts,
+		Token:  TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
+		Routes: read.routes,
 	}
 	prefix := c.Header.scheme()
 	t.Token.Prefix = &prefix

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 )
 
 // ErrNoTenant: a request selects no tenant, one that does not exist, or two
@@ -99,7 +101,7 @@ func NewSingle(t *Tenant) *Directory {
 // at: who picks the keys must not be the one who signed with them.
 //
 // The error wraps ErrNoTenant; its text is for logs.
-func (d *Directory) Select(extensions map[string]string, h Headers, host string) (*Tenant, error) {
+func (d *Directory) Select(extensions []httpfield.Field, h Headers, host string) (*Tenant, error) {
 	if d.single {
 		return d.fallback, nil
 	}
@@ -126,12 +128,10 @@ func (d *Directory) Select(extensions map[string]string, h Headers, host string)
 
 // byName returns the tenant that extension and header name, nil where neither
 // is there.
-func (d *Directory) byName(extensions map[string]string, h Headers) (tenant *Tenant, err error) {
-	if d.extension != "" {
-		if id, ok := extensions[d.extension]; ok {
-			if tenant = d.byID[id]; tenant == nil {
-				return nil, unknown("context extension", id)
-			}
+func (d *Directory) byName(extensions []httpfield.Field, h Headers) (tenant *Tenant, err error) {
+	if id, ok := d.pinned(extensions); ok {
+		if tenant = d.byID[id]; tenant == nil {
+			return nil, unknown("context extension", id)
 		}
 	}
 	if d.header == "" {
@@ -152,6 +152,17 @@ func (d *Directory) byName(extensions map[string]string, h Headers) (tenant *Ten
 		return nil, conflict(tenant, "header", named)
 	}
 	return named, nil
+}
+
+// pinned returns the id that an Envoy route gives. Of two the last counts, as
+// everywhere in protobuf.
+func (d *Directory) pinned(extensions []httpfield.Field) (id string, ok bool) {
+	for _, e := range extensions {
+		if d.extension != "" && e.Name == d.extension {
+			id, ok = e.Value, true
+		}
+	}
+	return id, ok
 }
 
 func (d *Directory) byHost(host string) *Tenant {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -46,7 +47,7 @@ func TestSelect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := d.Select(v.Extensions, headers(v.Headers), v.Host)
+			got, err := d.Select(httpfield.FromMap(v.Extensions), headers(v.Headers), v.Host)
 			switch v.Expect {
 			case "refused":
 				if got != nil || !errors.Is(err, tenants.ErrNoTenant) {
@@ -70,7 +71,7 @@ func TestSelectSwitchedOff(t *testing.T) {
 	}
 	// Neither "" as a header's name nor "" as a key selects anything.
 	h := headers([][2]string{{"", "globex"}, {"x-tenant-id", "globex"}})
-	if got, err := d.Select(map[string]string{"": "globex", "tenant": "globex"}, h, ""); !errors.Is(err, tenants.ErrNoTenant) {
+	if got, err := d.Select(httpfield.FromMap(map[string]string{"": "globex", "tenant": "globex"}), h, ""); !errors.Is(err, tenants.ErrNoTenant) {
 		t.Errorf("got %v, %v; want ErrNoTenant", got, err)
 	}
 	if got, err := d.Select(nil, h, "api.acme.example"); err != nil || got.ID != "acme" {
@@ -81,7 +82,7 @@ func TestSelectSwitchedOff(t *testing.T) {
 func TestNewSingle(t *testing.T) {
 	only := &tenants.Tenant{ID: "default"}
 	d := tenants.NewSingle(only)
-	got, err := d.Select(map[string]string{"tenant": "acme"}, headers([][2]string{{"x-tenant-id", "acme"}, {"x-tenant-id", ""}}), "any.example")
+	got, err := d.Select(httpfield.FromMap(map[string]string{"tenant": "acme"}), headers([][2]string{{"x-tenant-id", "acme"}, {"x-tenant-id", ""}}), "any.example")
 	if err != nil || got != only {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -150,7 +151,7 @@ func manyTenants(t testing.TB, n int) *tenants.Directory {
 
 func TestSelectAllocations(t *testing.T) {
 	d := manyTenants(t, 100)
-	extensions := map[string]string{"tenant": "t7"}
+	extensions := []httpfield.Field{{Name: "tenant", Value: "t7"}}
 	h := headers([][2]string{{"accept", "*/*"}, {"x-tenant-id", "t7"}})
 	for _, host := range []string{"api.t7.example", "eu.t7.example", "gateway.internal"} {
 		n := testing.AllocsPerRun(100, func() {
