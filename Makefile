@@ -10,7 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-FUZZTIME ?= 10s
+TIME     ?= 10s
 SOAK     ?= 60s
 
 .PHONY: help
@@ -53,17 +53,26 @@ vuln: ## known vulnerabilities in what we depend on; needs the network
 	$(GO) run $(GOVULNCHECK) ./...
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME each
+fuzz: ## run every fuzz target for TIME each
 	@set -e; for package in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 	    echo "$$package $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(TIME) $$package; \
 	  done; done
 
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 	USSOAUTHZ_SOAK=$(SOAK) $(GO) test -count 1 -timeout 20m -run 'TestReloadSoak|TestReloadDuringSwaps' -v ./internal/service
 
+ROUNDS  ?= 5
+SECONDS ?= 0.5
+ONLY    ?=
+
 .PHONY: bench
-bench: ## the Go benchmarks, with allocations
+bench: build ## what a check costs, beside a floor; ROUNDS=, SECONDS= of each, ONLY=regexp
+	$(GO) build -o $(BIN)/bench-floor ./test/bench/floor
+	$(GO) run ./test/bench -rounds $(ROUNDS) -seconds $(SECONDS) -only '$(ONLY)' -json $(BIN)/bench.json
+
+.PHONY: bench-go
+bench-go: ## the Go benchmarks of each stage, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -46,7 +46,6 @@ func (k *checker) unsupported() {
 		{"decision_log", len(k.c.DecisionLog) > 0},
 		{"jwks_dir", k.c.JWKSDir != ""},
 		{"policy.bundles", len(k.c.Policy.Bundles) > 0},
-		{"policy.proto_descriptor", k.c.Policy.ProtoDescriptor != ""},
 		{"revocation", len(k.c.Revocation) > 0},
 	} {
 		if row.asked {

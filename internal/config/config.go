@@ -108,7 +108,7 @@ type Policy struct {
 	Timeout         time.Duration  `yaml:"timeout"`   // of one evaluation
 	AllowNet        []string       `yaml:"allow_net"` // hosts that http.send may ask; empty: none
 	Bundles         map[string]any `yaml:"bundles"`
-	ProtoDescriptor string         `yaml:"proto_descriptor"`
+	ProtoDescriptor string         `yaml:"proto_descriptor"` // joined with Config.Dir; "": gRPC bodies are null
 }
 
 // Shutdown is how long each step of an orderly end may take.

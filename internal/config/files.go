@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -125,6 +126,12 @@ func (k *checker) policy() {
 		p.Paths[i] = k.c.resolve(name)
 		if err := readable(p.Paths[i]); err != nil {
 			k.fault(fmt.Sprintf("policy.paths[%d]", i), "%s %v", quoteShort(p.Paths[i]), err)
+		}
+	}
+	if p.ProtoDescriptor != "" {
+		p.ProtoDescriptor = k.c.resolve(p.ProtoDescriptor)
+		if _, err := grpcbody.Load(p.ProtoDescriptor); err != nil {
+			k.fault("policy.proto_descriptor", "%s %v", quoteShort(p.ProtoDescriptor), err)
 		}
 	}
 	for i, host := range p.AllowNet {

@@ -113,6 +113,7 @@ func everyKey(c *config.Config) {
 	c.Policy = config.Policy{
 		Entrypoint: "envoy/authz/allow", Paths: []string{dir("policies"), dir("policies/authz.rego")},
 		Timeout: 250 * time.Millisecond, AllowNet: []string{"opa.example", "10.0.0.1"}, Bundles: map[string]any{},
+		ProtoDescriptor: dir("proto/api.pb"),
 	}
 	c.DecisionLog, c.Revocation = map[string]any{}, map[string]any{}
 	c.Shutdown = config.Shutdown{Drain: time.Second, Grace: 90 * time.Second}

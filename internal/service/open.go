@@ -124,6 +124,8 @@ func policyConfig(cfg *config.Config) policy.Config {
 		Paths:      cfg.Policy.Paths,
 		Timeout:    cfg.Policy.Timeout,
 		AllowNet:   cfg.Policy.AllowNet,
+
+		ProtoDescriptor: cfg.Policy.ProtoDescriptor,
 	}
 }
 

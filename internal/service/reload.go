@@ -79,7 +79,7 @@ func (r *reloads) done(err error) (news bool) {
 // watchedFiles are all files that a configuration is made of.
 func watchedFiles(cfg *config.Config) []string {
 	files := append([]string{cfg.Path}, cfg.Policy.Paths...)
-	for _, name := range []string{cfg.TLS.CertFile, cfg.TLS.KeyFile, cfg.TLS.ClientCAFile} {
+	for _, name := range []string{cfg.TLS.CertFile, cfg.TLS.KeyFile, cfg.TLS.ClientCAFile, cfg.Policy.ProtoDescriptor} {
 		if name != "" {
 			files = append(files, name)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/prototest"
 	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
@@ -86,6 +87,34 @@ func TestReloadPolicy(t *testing.T) {
 	if s := r.state(t); s.Error != "" {
 		t.Errorf("the fault stays: %s", s.Error)
 	}
+}
+
+// The descriptor set is watched: a new method is read, a broken set changes nothing.
+func TestReloadDescriptors(t *testing.T) {
+	r := startReloading(t)
+	put := func(proto string) {
+		t.Helper()
+		raw, err := os.ReadFile(prototest.Write(t, prototest.Set(prototest.Compile(t, proto))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.put(t, "api/set.pb", string(raw))
+	}
+	const first = `syntax = "proto3"; package p; service S { rpc First(M) returns (M); } message M {}`
+	if err := os.Mkdir(filepath.Join(r.dir, "api"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(first)
+	r.configure(t, "routes: [{match: /}]\npolicy: {proto_descriptor: api/set.pb}")
+	r.answers(t, "allowed")
+	before := r.state(t).Generation
+	put(strings.Replace(first, "First", "Second", 1))
+	r.reloaded(t, func(s reloadState) bool { return s.Generation > before && s.Error == "" })
+	r.put(t, "api/set.pb", "syntax")
+	r.reloaded(t, func(s reloadState) bool {
+		return strings.Contains(s.Error, "policy.proto_descriptor: ") && strings.Contains(s.Error, "is no descriptor set")
+	})
+	r.answers(t, "allowed")
 }
 
 // What a broken configuration waits for may be nothing that is watched: it is

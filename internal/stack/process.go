@@ -18,10 +18,10 @@ type Process struct {
 	err  error         // how, once done is closed
 }
 
-// startProcess starts a program in a process group of its own, so that a Ctrl-C
+// StartProcess starts a program in a process group of its own, so that a Ctrl-C
 // in the terminal reaches only us and we end the others in order. On Linux it
 // dies with us, however we end.
-func startProcess(name string, log io.Writer, env []string, path string, args ...string) (*Process, error) {
+func StartProcess(name string, log io.Writer, env []string, path string, args ...string) (*Process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -99,7 +99,7 @@ func (s *Stack) startEnvoy(ctx context.Context, ports []string) error {
 	if err != nil {
 		return err
 	}
-	s.envoy, err = startProcess("envoy", log, nil, s.cfg.Envoy,
+	s.envoy, err = StartProcess("envoy", log, nil, s.cfg.Envoy,
 		"-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *Stack) StartAuthz(ctx context.Context) error {
 		return err
 	}
 	env := append([]string{"USSOAUTHZ_LISTEN=" + s.Authz, "USSOAUTHZ_ADMIN=" + s.AuthzAdmin[len("http://"):]}, s.cfg.Env...)
-	s.authz, err = startProcess("ussoauthz", log, env, s.cfg.Ussoauthz, "serve", "-c", s.cfg.File)
+	s.authz, err = StartProcess("ussoauthz", log, env, s.cfg.Ussoauthz, "serve", "-c", s.cfg.File)
 	if err != nil {
 		return err
 	}

@@ -227,7 +227,7 @@ func (r *road) policyInput(m *Message) *policy.Input {
 		Segments:   r.req.segments,
 		RawQuery:   r.req.query,
 		Headers:    r.req.headers,
-		Body:       policy.Body{ContentType: contentType, ContentLength: contentLength, Partial: m.Partial, Bytes: m.Body},
+		Body:       policy.Body{ContentType: contentType, ContentLength: contentLength, Partial: m.Partial, Text: m.BodyText, Bytes: m.Body},
 		Attributes: m.Attributes,
 	}
 }

@@ -21,6 +21,7 @@ type Message struct {
 	Headers    tenants.Headers   // as sent; names in any case
 	Extensions []httpfield.Field // what the Envoy route pinned; from configuration, not from the client
 	Body       []byte            // what Envoy sent of it; not to be written to
+	BodyText   bool              // Envoy sent it as text: what is no UTF-8 was replaced
 	Partial    bool              // Envoy cut the body
 
 	// Attributes returns the CheckRequest's attributes as protojson writes

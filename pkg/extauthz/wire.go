@@ -189,7 +189,7 @@ func (r *reader) finish() error {
 		return errSplitRequest
 	}
 	if len(r.body) > 0 {
-		m.Body = r.body
+		m.Body, m.BodyText = r.body, true
 	}
 	partial, _ := m.Headers.Get("x-envoy-auth-partial-body")
 	m.Partial = partial == "true"

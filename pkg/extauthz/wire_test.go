@@ -47,6 +47,7 @@ func readReference(b []byte) (*extauthz.Message, error) {
 		Headers:    httpfield.FromMap(http.GetHeaders()),
 		Extensions: httpfield.FromMap(check.GetAttributes().GetContextExtensions()),
 		Body:       append(http.GetRawBody(), http.GetBody()...),
+		BodyText:   http.GetBody() != "",
 	}
 	for _, line := range lines {
 		value := line.GetValue()
@@ -88,7 +89,8 @@ func requireSameReading(t testing.TB, b []byte) {
 		{"method", got.Method, want.Method}, {"host", got.Host, want.Host}, {"target", got.Target, want.Target},
 		{"headers", fmt.Sprintf("%q", got.Headers), fmt.Sprintf("%q", want.Headers)},
 		{"extensions", fmt.Sprintf("%q", got.Extensions), fmt.Sprintf("%q", want.Extensions)},
-		{"body", string(got.Body), string(want.Body)}, {"partial", got.Partial, want.Partial},
+		{"body", string(got.Body), string(want.Body)}, {"body text", got.BodyText, want.BodyText},
+		{"partial", got.Partial, want.Partial},
 	} {
 		if c.got != c.want {
 			t.Fatalf("%x: %v is %v, protobuf reads %v", b, c.what, c.got, c.want)

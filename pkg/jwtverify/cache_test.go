@@ -180,13 +180,80 @@ func TestCacheIsBounded(t *testing.T) {
 	w := newCacheWorld(t)
 	v := w.verifier(t)
 	for i := range 2000 {
-		if _, err := v.Verify(t.Context(), w.mint(t, fmt.Sprint("user:", i))); err != nil {
-			t.Fatal(err)
+		w.verify(t, v, w.mint(t, fmt.Sprint("user:", i)))
+		if got := w.cache.Bytes(); got > 1<<20 {
+			t.Fatalf("%d bytes in a cache of 1 MiB", got)
 		}
 	}
-	const slack = 1 << 20 // eviction may come a moment later
-	if got := w.cache.Bytes(); got > 1<<20+slack {
-		t.Errorf("%d bytes in a cache of 1 MiB", got)
+	if w.cache.Len() < 100 {
+		t.Errorf("%d entries", w.cache.Len())
+	}
+}
+
+func (w *cacheWorld) verify(t testing.TB, v *jwtverify.Verifier, token string) *jwtverify.Identity {
+	t.Helper()
+	id, err := v.Verify(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Verified tokens of one tenant, each sent twice, never push out those of
+// another that keeps to its share, used or not.
+func TestCacheIsFair(t *testing.T) {
+	w := newCacheWorld(t)
+	quiet, loud := w.verifier(t), w.verifier(t)
+	tokens := make([]string, 50) // about 100 KiB of its half of 1 MiB
+	identities := make([]*jwtverify.Identity, len(tokens))
+	for i := range tokens {
+		tokens[i] = w.mint(t, fmt.Sprint("quiet:", i))
+		identities[i] = w.verify(t, quiet, tokens[i])
+	}
+	for i := range 3000 {
+		token := w.mint(t, fmt.Sprint("loud:", i))
+		w.verify(t, loud, token)
+		w.verify(t, loud, token)
+	}
+	if full := w.cache.Bytes(); full < 1<<20-8<<10 {
+		t.Fatalf("%d bytes are no flood", full)
+	}
+	for i, token := range tokens {
+		if w.verify(t, quiet, token) != identities[i] {
+			t.Fatalf("token %d was pushed out", i)
+		}
+	}
+}
+
+// Of one tenant's tokens, those that come again outlive those that do not.
+func TestCacheSparesWhatIsUsed(t *testing.T) {
+	w := newCacheWorld(t)
+	v := w.verifier(t)
+	hot := w.mint(t, "hot")
+	id := w.verify(t, v, hot)
+	for i := range 2000 {
+		w.verify(t, v, w.mint(t, fmt.Sprint("cold:", i)))
+		if i%50 == 0 && w.verify(t, v, hot) != id {
+			t.Fatalf("the hot token was pushed out by cold one %d", i)
+		}
+	}
+}
+
+// Tokens that ended leave, so that their tenant's share is free for others.
+func TestCacheDropsTheExpired(t *testing.T) {
+	w := newCacheWorld(t)
+	v := w.verifier(t)
+	for i := range 10 {
+		w.verify(t, v, w.mint(t, fmt.Sprint("old:", i)))
+	}
+	w.now.Store(1_800_000_200)
+	token, err := w.issuer.Mint(map[string]any{"sub": "new", "aud": "app", "exp": 1_800_000_300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.verify(t, v, token)
+	if w.cache.Len() != 1 {
+		t.Errorf("%d entries, want the new one alone", w.cache.Len())
 	}
 }
 

@@ -55,7 +55,7 @@ func New(c Config) (*Verifier, error) {
 		cache:           c.Cache,
 	}
 	if c.Cache != nil {
-		v.scope = c.Cache.scopes.Add(1)
+		v.share = c.Cache.join()
 	}
 	if c.Algorithms == nil {
 		v.algorithms = Asymmetric()

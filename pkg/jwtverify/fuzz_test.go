@@ -40,6 +40,7 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		id, err := v.Verify(context.Background(), token)
+		agree(t, v, token, err)
 		if err != nil {
 			if id != nil || len(sentinelsOf(err)) != 1 {
 				t.Fatalf("identity %v with error %v", id, err)

@@ -103,7 +103,7 @@ func TestSecretIsNotPrinted(t *testing.T) {
 	}
 }
 
-func certificate(t *testing.T, f *forge) []byte {
+func certificate(t testing.TB, f *forge) []byte {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "signer"}, NotAfter: time.Unix(1, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &f.rsa().PublicKey, f.rsa())

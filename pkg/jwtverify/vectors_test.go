@@ -202,7 +202,9 @@ func (v *vector) run(t testing.TB, f *forge, token string) (*jwtverify.Identity,
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadConfig, err)
 	}
-	return verifier.Verify(context.Background(), token)
+	id, err := verifier.Verify(context.Background(), token)
+	agree(t, verifier, token, err)
+	return id, err
 }
 
 // expect compares the outcome, and holds every error to what the package

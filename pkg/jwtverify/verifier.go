@@ -39,7 +39,7 @@ type Verifier struct {
 	now             func() time.Time
 
 	cache *Cache
-	scope uint64 // of this Verifier in the cache
+	share *share // of this Verifier in the cache
 }
 
 // Proof remembers what made an identity true, so that a cache of verified
@@ -224,17 +224,38 @@ func (v *Verifier) checkClaims(c *claims) error {
 	if err := v.checkTimes(c.expiry, c.notBefore, c.issuedAt); err != nil {
 		return err
 	}
+	if err := v.checkAudience(c); err != nil {
+		return err
+	}
+	if err := v.checkIssuer(c); err != nil {
+		return err
+	}
+	if err := v.checkTokenType(c); err != nil {
+		return err
+	}
+	return v.checkTenant(c)
+}
+
+func (v *Verifier) checkAudience(c *claims) error {
 	accepted := func(a string) bool { return slices.Contains(v.audiences, a) }
 	if !v.skipAudience && !slices.ContainsFunc(c.audiences, accepted) {
 		return fmt.Errorf("%w: none of %d values is accepted", ErrAudience, len(c.audiences))
 	}
+	return nil
+}
+
+func (v *Verifier) checkIssuer(c *claims) error {
 	if !v.skipIssuer && !slices.Contains(v.issuers, c.issuer) {
 		return fmt.Errorf("%w: iss is missing or not accepted", ErrIssuer)
 	}
+	return nil
+}
+
+func (v *Verifier) checkTokenType(c *claims) error {
 	if !slices.Contains(v.tokenTypes, c.tokenType) {
 		return fmt.Errorf("%w: token_type is not one of %q", ErrTokenType, v.tokenTypes)
 	}
-	return v.checkTenant(c)
+	return nil
 }
 
 // checkTenant ties the token to the tenant: of two tenants of one issuer, the
@@ -256,19 +277,36 @@ func (v *Verifier) checkTenant(c *claims) error {
 // read, so that nothing overflows here.
 func (v *Verifier) checkTimes(expiry, notBefore, issuedAt int64) error {
 	now := v.now()
-	late := now.Add(v.leeway)
-	if !v.skipExpiry {
-		if expiry == 0 {
-			return fmt.Errorf("%w: claim exp: missing", ErrMalformed)
-		}
-		if !now.Before(time.Unix(expiry, 0).Add(v.leeway)) { // on or after (RFC 7519, 4.1.4)
-			return fmt.Errorf("%w: at %d", ErrExpired, expiry)
-		}
+	if err := v.checkExpiry(now, expiry); err != nil {
+		return err
 	}
-	if !v.skipNotBefore && notBefore != 0 && late.Before(time.Unix(notBefore, 0)) {
+	if err := v.checkNotBefore(now, notBefore); err != nil {
+		return err
+	}
+	return v.checkIssuedAt(now, issuedAt)
+}
+
+func (v *Verifier) checkExpiry(now time.Time, expiry int64) error {
+	switch {
+	case v.skipExpiry:
+		return nil
+	case expiry == 0:
+		return fmt.Errorf("%w: claim exp: missing", ErrMalformed)
+	case !now.Before(time.Unix(expiry, 0).Add(v.leeway)): // on or after (RFC 7519, 4.1.4)
+		return fmt.Errorf("%w: at %d", ErrExpired, expiry)
+	}
+	return nil
+}
+
+func (v *Verifier) checkNotBefore(now time.Time, notBefore int64) error {
+	if !v.skipNotBefore && notBefore != 0 && now.Add(v.leeway).Before(time.Unix(notBefore, 0)) {
 		return fmt.Errorf("%w: not before %d", ErrNotYetValid, notBefore)
 	}
-	if issuedAt != 0 && late.Before(time.Unix(issuedAt, 0)) {
+	return nil
+}
+
+func (v *Verifier) checkIssuedAt(now time.Time, issuedAt int64) error {
+	if issuedAt != 0 && now.Add(v.leeway).Before(time.Unix(issuedAt, 0)) {
 		return fmt.Errorf("%w: issued in the future, at %d", ErrNotYetValid, issuedAt)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
+
+	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
 // Body is the part of a request's body that Envoy sent along.
@@ -22,6 +24,7 @@ type Body struct {
 	ContentType   string // the header's value
 	ContentLength string // the header's value, "" where there is none
 	Partial       bool   // Envoy says that it cut the body
+	Text          bool   // Envoy sent it as text, where each byte that is no UTF-8 is "!"
 	Bytes         []byte
 }
 
@@ -32,10 +35,11 @@ func (b Body) truncated() bool {
 }
 
 // term reads the body into input.parsed_body: JSON, a form, or a multipart
-// form. Another type, an empty or a truncated body is null: a policy that
-// reads half a document would decide on what the client chose to put first. A
-// body that is not what its type says is an error.
-func (b Body) term() (value *ast.Term, truncated bool, err error) {
+// form, and the message of a gRPC request to a method that is known. Another
+// type, an empty or a truncated body is null: a policy that reads half a
+// document would decide on what the client chose to put first. A body that is
+// not what its type says is an error.
+func (b Body) term(methods *grpcbody.Methods, segments []string) (value *ast.Term, truncated bool, err error) {
 	if len(b.Bytes) == 0 {
 		return ast.NullTerm(), b.Partial, nil
 	}
@@ -64,8 +68,30 @@ func (b Body) term() (value *ast.Term, truncated bool, err error) {
 			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
 		}
 		return multipartTerm(b.Bytes, params["boundary"])
+	case strings.Contains(kind, "application/grpc") && !strings.Contains(kind, "application/grpc-web-text"):
+		return b.messageTerm(methods, segments)
 	}
 	return ast.NullTerm(), false, nil
+}
+
+// messageTerm reads a gRPC request's message. Text is none: what Envoy replaced
+// in it would be another message than the upstream's.
+func (b Body) messageTerm(methods *grpcbody.Methods, segments []string) (*ast.Term, bool, error) {
+	if b.Text {
+		return ast.NullTerm(), false, nil
+	}
+	text, truncated, err := methods.JSON(strings.Join(segments, "/"), b.Bytes)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: gRPC: %w", errBody, err)
+	}
+	if text == nil {
+		return ast.NullTerm(), truncated, nil
+	}
+	v, err := readJSON(text)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: gRPC: %w", errBody, err)
+	}
+	return native(v)
 }
 
 // errBody: the client sent something else than it said.

@@ -7,15 +7,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
 // DefaultEntrypoint is the rule of the embedded policy.
@@ -33,36 +34,58 @@ type Config struct {
 	// AllowNet names the hosts that http.send and net.lookup_ip_addr may ask.
 	// Empty: a policy that calls them does not compile.
 	AllowNet []string
+	// ProtoDescriptor is a file with a descriptor set: the messages of gRPC
+	// requests to its services appear in input.parsed_body. "": they are null.
+	ProtoDescriptor string
 }
 
 // Engine is one compiled policy with its data. It is immutable and safe for
 // concurrent use; a reload makes a new one.
 type Engine struct {
-	query    rego.PreparedEvalQuery
+	query    *query
 	timeout  time.Duration
 	network  bool
+	analysis *Analysis
 	reads    reads
+	shown    reads             // for people: all that is not costly
+	methods  *grpcbody.Methods // nil: no descriptor set
 	revision string
+	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
 }
 
 // New loads and compiles a policy. Its errors carry the file and the line.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
+	files, err := readFiles(cfg.Paths)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := assemble(files, nil)
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, cfg, sources)
+}
+
+// build compiles what was read. The sources are the engine's from then on:
+// nobody may write the store.
+func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	if cfg.Entrypoint == "" {
 		cfg.Entrypoint = DefaultEntrypoint
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	sources, err := load(cfg)
-	if err != nil {
-		return nil, err
-	}
 	schema, err := loadInputSchema()
 	if err != nil {
 		return nil, err
 	}
-	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa)
-	compiler.Compile(sources.modules)
+	mask, modules, err := prepareMask(ctx, cfg, sources.modules, sources.store)
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet)).WithSchemas(schema.opa).
+		WithPathConflictsCheck(sources.holds)
+	compiler.Compile(modules)
 	if errs := schema.explainTypes(compiler.Errors, compiler.Modules); len(errs) > 0 {
 		return nil, explainCompile(errs)
 	}
@@ -70,12 +93,17 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	query, err := rego.New(
-		rego.Query(ref.String()),
-		rego.Compiler(compiler),
-		rego.Store(sources.store),
-		rego.GenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) { return t.Value, nil }),
-	).PrepareForEval(ctx)
+	var methods *grpcbody.Methods
+	if cfg.ProtoDescriptor != "" {
+		if methods, err = grpcbody.Load(cfg.ProtoDescriptor); err != nil {
+			return nil, fmt.Errorf("descriptor set: %s: %w", cfg.ProtoDescriptor, err)
+		}
+	}
+	analysis, reads := analyze(compiler, ref, newBuiltins(compiler.Capabilities().Builtins))
+	if err := limitCalls(compiler.Modules); err != nil {
+		return nil, err
+	}
+	query, err := newQuery(ctx, compiler, sources.store, ref)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the policy: %w", err)
 	}
@@ -83,10 +111,18 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		query:    query,
 		timeout:  cfg.Timeout,
 		network:  len(cfg.AllowNet) > 0,
-		reads:    findReads(compiler.Modules),
+		analysis: analysis,
+		reads:    reads,
+		shown:    reads.shown(),
+		methods:  methods,
 		revision: sources.revision,
+		mask:     mask,
 	}, nil
 }
+
+// Analysis tells what the policy can read, and whether its decisions are cached.
+// It is shared: do not change it.
+func (e *Engine) Analysis() *Analysis { return e.analysis }
 
 // Revision names the loaded policy and data: equal text for equal files.
 func (e *Engine) Revision() string { return e.revision }
@@ -102,7 +138,12 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 			d = fault(fmt.Errorf("the evaluation panicked: %v", r))
 		}
 	}()
-	input, err := in.value(e.reads)
+	return e.evaluate(ctx, &question{in: in, methods: e.methods})
+}
+
+// evaluate asks the policy.
+func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
+	input, err := e.reads.document(q)
 	if errors.Is(err, errBody) { // the client's fault, not the policy's
 		return Decision{Reason: answers.InvalidRequest, Err: err}
 	}
@@ -116,73 +157,13 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	return readDecision(value)
 }
 
-// eval returns the entrypoint's value, nil where it is undefined.
-func (e *Engine) eval(ctx context.Context, input ast.Value) (ast.Value, error) {
-	limit := e.timeout
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline))
-	}
-	if limit <= 0 {
-		return nil, context.DeadlineExceeded
-	}
-	// A timer instead of a goroutine for each evaluation.
-	cancel := topdown.NewCancel()
-	timer := time.AfterFunc(limit, cancel.Cancel)
-	defer timer.Stop()
-	if e.network { // http.send looks at the context, not at the flag
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, limit)
-		defer stop()
-	}
-	results, err := e.query.Eval(ctx,
-		rego.EvalParsedInput(input),
-		rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalExternalCancel(cancel),
-	)
-	if cancel.Cancelled() {
-		return nil, fmt.Errorf("the evaluation took longer than %v", limit)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("evaluating the policy: %w", err)
-	}
-	if len(results) == 0 || len(results[0].Expressions) == 0 {
-		return nil, nil
-	}
-	value, ok := results[0].Expressions[0].Value.(ast.Value)
-	if !ok {
-		return nil, errors.New("the evaluation gave no value")
-	}
-	return value, nil
-}
-
-// capabilities are OPA's without the builtins that reach the network, or with
-// them for the hosts that the configuration allows.
-func capabilities(allowNet []string) *ast.Capabilities {
-	c := ast.CapabilitiesForThisVersion()
-	c.AllowNet = append([]string{}, allowNet...)
-	if len(allowNet) > 0 {
-		return c
-	}
-	kept := c.Builtins[:0:0]
-	for _, b := range c.Builtins {
-		if !networkBuiltin(b.Name) {
-			kept = append(kept, b)
-		}
-	}
-	c.Builtins = kept
-	return c
-}
-
-func networkBuiltin(name string) bool {
-	return name == ast.HTTPSend.Name || name == ast.NetLookupIPAddr.Name
-}
-
-// explainCompile adds what to do to the error that most authors will meet.
+// explainCompile adds what to do to the errors about functions that a policy
+// does not get.
 func explainCompile(errs ast.Errors) error {
 	err := fmt.Errorf("compiling the policy: %w", errs)
-	for _, name := range []string{ast.HTTPSend.Name, ast.NetLookupIPAddr.Name} {
+	for _, name := range slices.Sorted(maps.Keys(withheld)) {
 		if strings.Contains(errs.Error(), "undefined function "+name) {
-			return fmt.Errorf("%w (%s reaches the network: list the hosts it may ask in policy.allow_net)", err, name)
+			err = fmt.Errorf("%w (no policy gets %s: %s)", err, name, withheld[name])
 		}
 	}
 	return err

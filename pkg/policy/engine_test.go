@@ -388,3 +388,12 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// TestRuleOverData: data that a rule would hide is a fault, as in OPA.
+func TestRuleOverData(t *testing.T) {
+	paths := []string{write(t, "p.rego", "package app\n\nallow := true\n"), write(t, "data.json", `{"app": {"allow": false}}`)}
+	_, err := policy.New(t.Context(), policy.Config{Entrypoint: "app/allow", Paths: paths})
+	if err == nil || !strings.Contains(err.Error(), "conflicting rule for data path app/allow found") {
+		t.Errorf("error is %v", err)
+	}
+}

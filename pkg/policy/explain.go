@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -32,17 +32,16 @@ type Position struct {
 // Explain decides like Decide and tells how. It costs many times as much.
 func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	x := Explanation{Decision: e.Decide(ctx, in)}
-	input, err := in.value(e.reads)
+	input, err := e.shown.document(&question{in: in, methods: e.methods})
 	if err != nil {
 		return x // the decision says why
 	}
 	x.Input = indentJSON(input)
 	tracer := topdown.NewBufferTracer()
-	ctx, cancel := context.WithTimeout(ctx, 20*e.timeout) // room for the tracer
+	limit := 20 * e.timeout // room for the tracer
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	// Without the index every rule is tried, so that each that did not hold
-	// leaves a trace.
-	_, err = e.query.Eval(ctx, rego.EvalParsedInput(input), rego.EvalQueryTracer(tracer), rego.EvalRuleIndexing(false))
+	_, err = e.query.run(ctx, input, &deadline{at: time.Now().Add(limit)}, tracer)
 	if err != nil {
 		x.Notes = append(x.Notes, "the trace ends early: "+err.Error())
 	}

@@ -35,10 +35,20 @@ type Input struct {
 }
 
 // Route is a route as a policy sees it. Make one with NewRoute when the
-// configuration is loaded: its terms are built once.
+// configuration is loaded: its terms, and its part of a cache's key, are built
+// once.
 type Route struct {
-	fields [][2]*ast.Term
+	fields    [len(routeFields)]routeField
+	workspace workspaceSource
 }
+
+type routeField struct {
+	term *ast.Term
+	key  []byte
+}
+
+// routeFields are the members of input.route, but for params.
+var routeFields = [...]string{"match", "public", "scopes", "any_scope", "roles", "all_roles", "workspace", "access"}
 
 // RouteFields are the members of input.route beside params.
 type RouteFields struct {
@@ -50,29 +60,59 @@ type RouteFields struct {
 
 // NewRoute builds the terms of a route.
 func NewRoute(f RouteFields) *Route {
-	return &Route{fields: [][2]*ast.Term{
-		item("match", ast.StringTerm(f.Match)),
-		item("public", ast.InternedTerm(f.Public)),
-		item("scopes", list(f.Scopes)),
-		item("any_scope", list(f.AnyScope)),
-		item("roles", list(f.Roles)),
-		item("all_roles", list(f.AllRoles)),
-		item("workspace", ast.StringTerm(f.Workspace)),
-		item("access", ast.StringTerm(f.Access)),
-	}}
+	text := func(s string) routeField { return routeField{ast.StringTerm(s), appendString(nil, s)} }
+	texts := func(l []string) routeField { return routeField{list(l), appendStrings(nil, l)} }
+	return &Route{
+		fields: [...]routeField{
+			text(f.Match), {ast.InternedTerm(f.Public), appendBool(nil, f.Public)},
+			texts(f.Scopes), texts(f.AnyScope), texts(f.Roles), texts(f.AllRoles),
+			text(f.Workspace), text(f.Access),
+		},
+		workspace: parseWorkspace(f.Workspace),
+	}
 }
 
-func (r *Route) term(params []Header) *ast.Term {
-	if r == nil {
-		return ast.NullTerm()
+// workspaceSource is where a route says that the workspace is.
+type workspaceSource struct {
+	kind byte // '{' a parameter of the path, 'h' a header, 'q' the query, 0 nowhere
+	name string
+}
+
+func parseWorkspace(text string) workspaceSource {
+	if name, ok := strings.CutPrefix(text, "header:"); ok {
+		return workspaceSource{'h', strings.ToLower(name)}
 	}
-	o := ast.NewObject(r.fields...)
-	p := ast.NewObject()
-	for _, param := range params {
-		p.Insert(ast.StringTerm(param.Name), ast.StringTerm(param.Value))
+	if name, ok := strings.CutPrefix(text, "query:"); ok {
+		return workspaceSource{'q', name}
 	}
-	o.Insert(ast.StringTerm("params"), ast.NewTerm(p))
-	return ast.NewTerm(o)
+	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
+		return workspaceSource{'{', text[1 : len(text)-1]}
+	}
+	return workspaceSource{}
+}
+
+// namedWorkspace is what the rule of this name in the embedded policy gives.
+func (in *Input) namedWorkspace() (id string, ok bool) {
+	source := in.Route.workspace
+	switch source.kind {
+	case '{':
+		for _, p := range in.Params {
+			if p.Name == source.name {
+				id, ok = p.Value, true
+			}
+		}
+	case 'h':
+		return joinHeader(in.Headers, source.name)
+	case 'q': // one value alone: of several, the service behind might read another one
+		values := 0
+		for name, value := range queryPairs(in.RawQuery) {
+			if unescapeQuery(name) == source.name {
+				values, id = values+1, unescapeQuery(value)
+			}
+		}
+		return id, values == 1
+	}
+	return id, ok
 }
 
 // version is what opa-envoy-plugin says of the same input.
@@ -81,113 +121,101 @@ var version = object(
 	item("encoding", ast.StringTerm("protojson")),
 )
 
-// value builds the input document. reads says which of the costly parts the
-// policy can look at; the others are left out.
-func (in *Input) value(reads reads) (ast.Value, error) {
-	segments := list(in.Segments)
-	query := queryTerm(in.RawQuery)
-	doc := ast.NewObject(
-		item("tenant", object(item("id", ast.StringTerm(in.TenantID)), item("issuer", ast.StringTerm(in.Issuer)))),
-		item("request", object(
-			item("method", ast.StringTerm(in.Method)),
-			item("host", ast.StringTerm(in.Host)),
-			item("path", ast.StringTerm("/"+strings.Join(in.Segments, "/"))),
-			item("segments", segments),
-			item("query", query),
-			item("headers", headersTerm(in.Headers)),
-		)),
-		item("route", in.Route.term(in.Params)),
-		item("parsed_path", segments),
-		item("parsed_query", query),
-		item("version", version),
-	)
-	identity, err := identityTerm(in.Identity)
-	if err != nil {
-		return nil, err
-	}
-	doc.Insert(ast.StringTerm("identity"), identity)
-	if reads.body {
-		body, truncated, err := in.Body.term()
-		if err != nil {
-			return nil, err
-		}
-		doc.Insert(ast.StringTerm("parsed_body"), body)
-		doc.Insert(ast.StringTerm("truncated_body"), ast.InternedTerm(truncated))
-	}
-	if reads.attributes && in.Attributes != nil {
-		native, err := in.Attributes()
-		if err != nil {
-			return nil, err
-		}
-		attributes, err := ast.InterfaceToValue(native)
-		if err != nil {
-			return nil, err
-		}
-		doc.Insert(ast.StringTerm("attributes"), ast.NewTerm(attributes))
-	}
-	return doc, nil
-}
-
-func identityTerm(id *jwtverify.Identity) (*ast.Term, error) {
-	if id == nil {
-		return ast.NullTerm(), nil
-	}
-	claims, err := ast.InterfaceToValue(id.Claims)
-	if err != nil {
-		return nil, err
-	}
-	exp := ast.NullTerm()
-	if !id.Expiry.IsZero() {
-		exp = ast.IntNumberTerm(int(id.Expiry.Unix()))
-	}
-	return object(
-		item("sub", ast.StringTerm(id.Subject)),
-		item("user_id", ast.StringTerm(id.UserID)),
-		item("tenant_id", ast.StringTerm(id.TenantID)),
-		item("workspace_id", ast.StringTerm(id.WorkspaceID)),
-		item("roles", list(id.Roles)),
-		item("scopes", list(id.Scopes)),
-		item("token_type", ast.StringTerm(id.TokenType)),
-		item("session_id", ast.StringTerm(id.SessionID)),
-		item("exp", exp),
-		item("claims", ast.NewTerm(claims)),
-	), nil
-}
-
-// headersTerm joins lines of one name as Envoy does: with "; " for cookies,
-// with "," for all others. Bytes that are no UTF-8 can't be in a Rego string
-// and become U+FFFD.
-func headersTerm(headers []Header) *ast.Term {
-	lines := newGroups(len(headers))
+// headersTerm joins lines of one name as Envoy does. Bytes that are no UTF-8
+// can't be in a Rego string and become U+FFFD.
+func headersTerm(headers []Header, picks []pick) *ast.Term {
+	lines := newGroups(len(picks))
 	for _, h := range headers {
-		lines.add(h.Name, strings.ToValidUTF8(h.Value, "\uFFFD"))
+		if picked(picks, h.Name) {
+			lines.add(h.Name, strings.ToValidUTF8(h.Value, "\uFFFD"))
+		}
 	}
 	return lines.term(func(name string, values []string) *ast.Term {
-		if len(values) == 1 {
-			return ast.StringTerm(values[0])
-		}
-		separator := ","
-		if name == "cookie" {
-			separator = "; "
-		}
-		return ast.StringTerm(strings.Join(values, separator))
+		return ast.StringTerm(strings.Join(values, lineSeparator(name)))
 	})
 }
 
-// queryTerm reads a query into lists of values. A query is never refused: what
-// doesn't decode to UTF-8 is kept as it was sent, and ";" is part of a value.
-func queryTerm(raw string) *ast.Term {
-	pairs := newGroups(0)
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		if pair == "" {
-			continue
+func lineSeparator(name string) string {
+	if name == "cookie" {
+		return "; "
+	}
+	return ","
+}
+
+// joinHeader returns the header's value as headersTerm has it.
+func joinHeader(headers []Header, name string) (string, bool) {
+	var first string
+	var more []string
+	found := false
+	for _, h := range headers {
+		switch value := strings.ToValidUTF8(h.Value, "\uFFFD"); {
+		case h.Name != name:
+		case found:
+			more = append(more, value)
+		default:
+			first, found = value, true
 		}
-		name, value, _ := strings.Cut(pair, "=")
-		pairs.add(unescapeQuery(name), unescapeQuery(value))
+	}
+	if more != nil {
+		first += lineSeparator(name) + strings.Join(more, lineSeparator(name))
+	}
+	return first, found
+}
+
+// queryTerm reads a query into lists of values. A query is never refused: what
+// doesn't decode to UTF-8 is kept as it was sent.
+func queryTerm(raw string, picks []pick) *ast.Term {
+	pairs := newGroups(len(picks))
+	for name, value := range queryPairs(raw) {
+		if name = unescapeQuery(name); picked(picks, name) {
+			pairs.add(name, unescapeQuery(value))
+		}
 	}
 	return pairs.term(func(_ string, values []string) *ast.Term { return list(values) })
+}
+
+func paramsTerm(q *question, picks []pick) (*ast.Term, error) {
+	members := make([][2]*ast.Term, 0, len(q.in.Params))
+	for _, p := range q.in.Params {
+		if picked(picks, p.Name) {
+			members = append(members, item(p.Name, ast.StringTerm(p.Value)))
+		}
+	}
+	return object(members...), nil
+}
+
+// membersTerm builds what the picks lead to, in the objects that they lead
+// through, or all of it.
+func membersTerm(v any, picks []pick) (*ast.Term, error) {
+	if picks != nil {
+		v = prune(v, picks)
+	}
+	value, err := ast.InterfaceToValue(v)
+	if err != nil {
+		return nil, err
+	}
+	return ast.NewTerm(value), nil
+}
+
+func prune(v any, picks []pick) any {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	below := map[string][]pick{}
+	for _, p := range picks {
+		if len(p) == 0 {
+			return v
+		}
+		below[p[0]] = append(below[p[0]], p[1:])
+	}
+	pruned := make(map[string]any, len(below))
+	for name, rest := range below {
+		if member, ok := object[name]; ok {
+			pruned[name] = prune(member, rest)
+		}
+	}
+	return pruned
 }
 
 // groups collects values by name, in the time of their number: a name that

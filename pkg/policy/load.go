@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/loader"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
@@ -19,56 +20,143 @@ import (
 	"github.com/ussoio/ussoauthz/policies"
 )
 
-// sources is what was read: modules by file name, data in a store.
+// sources is what a policy is made of.
 type sources struct {
-	modules  map[string]*ast.Module
-	store    storage.Store
-	revision string
+	modules   map[string]*ast.Module // by file name
+	documents map[string]any         // data; not to be changed, parts of it are shared
+	store     storage.Store          // a copy of the data, of this policy alone
+	revision  string                 // equal text for equal sources
+	replaced  []string               // packages of the files that a bundle holds instead
 }
 
-// load reads the user's files and adds the embedded packages that the user did
-// not write anew: data.usso is there whatever the paths say, and a policy may
-// extend the embedded one by using its value.
-func load(cfg Config) (*sources, error) {
-	loaded := &loader.Result{Modules: map[string]*loader.RegoFile{}, Documents: map[string]any{}}
-	if len(cfg.Paths) > 0 {
-		var err error
-		loaded, err = loader.NewFileLoader().WithFollowSymlinks(true).Filtered(cfg.Paths, skip)
-		if err != nil {
-			return nil, fmt.Errorf("loading policies: %w", err)
+// holds reports whether there is data at path, or in its way: a rule there
+// would hide it.
+func (s *sources) holds(path []string) (bool, error) {
+	var at any = s.documents
+	for _, name := range path {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return true, nil
 		}
-		if len(loaded.Modules) == 0 {
-			return nil, fmt.Errorf("loading policies: no .rego file in %s", strings.Join(cfg.Paths, ", "))
+		if at, ok = object[name]; !ok {
+			return false, nil
 		}
 	}
-	modules, packages, sum := map[string]*ast.Module{}, map[string]bool{}, sha256.New()
+	return true, nil
+}
+
+// readFiles reads the user's files.
+func readFiles(paths []string) (*loader.Result, error) {
+	if len(paths) == 0 {
+		return &loader.Result{}, nil
+	}
+	files, err := loader.NewFileLoader().WithFollowSymlinks(true).Filtered(paths, skip)
+	if err != nil {
+		return nil, fmt.Errorf("loading policies: %w", err)
+	}
+	if len(files.Modules) == 0 {
+		return nil, fmt.Errorf("loading policies: no .rego file in %s", strings.Join(paths, ", "))
+	}
+	return files, nil
+}
+
+// assemble puts the sources together: what the bundles hold, what the files
+// hold outside the bundles' roots, and the embedded packages that neither
+// writes anew. So data.usso is there whatever the user's policy is, and that
+// policy may extend the embedded one by using its value.
+func assemble(files *loader.Result, bundles map[string]*held) (*sources, error) {
+	s := &sources{modules: map[string]*ast.Module{}, documents: map[string]any{}}
+	packages, sum := map[string]bool{}, sha256.New()
 	add := func(name string, raw []byte, module *ast.Module) {
-		modules[name], packages[module.Package.Path.String()] = module, true
+		s.modules[name], packages[module.Package.Path.String()] = module, true
 		fmt.Fprintf(sum, "%d:%s", len(raw), raw)
 	}
-	for _, name := range slices.Sorted(maps.Keys(loaded.Modules)) {
-		file := loaded.Modules[name]
+	roots, err := rootsOf(bundles)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(bundles)) {
+		for _, file := range bundles[name].modules {
+			add(file.Path, file.Raw, file.Parsed)
+		}
+		if err := merge(s.documents, bundles[name].Data, "", nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files.Modules)) {
+		file := files.Modules[name]
+		if bundle.RootPathsContain(roots, packagePath(file.Parsed)) {
+			s.replaced = append(s.replaced, file.Parsed.Package.Path.String())
+			continue
+		}
 		add(name, file.Raw, file.Parsed)
 	}
-	own := maps.Clone(packages)
-	err := eachEmbedded(func(name string, raw []byte, module *ast.Module) {
-		if !own[module.Package.Path.String()] {
-			add(name, raw, module)
+	s.replaced = unique(s.replaced)
+	if err := merge(s.documents, files.Documents, "", roots); err != nil {
+		return nil, err
+	}
+	own, plain := maps.Clone(packages), replacesInput(s.modules)
+	err = eachEmbedded(func(name string, raw []byte, module *ast.Module) error {
+		if own[module.Package.Path.String()] {
+			return nil
 		}
+		add(name, raw, module)
+		if plain {
+			return nil
+		}
+		return replaceRule(module, nativeWorkspace)
 	})
 	if err != nil {
 		return nil, err
 	}
-	documents, err := json.Marshal(loaded.Documents) // maps are written in the order of their keys
+	documents, err := json.Marshal(s.documents) // maps are written in the order of their keys
 	if err != nil {
 		return nil, fmt.Errorf("loading data: %w", err)
 	}
 	sum.Write(documents)
-	return &sources{
-		modules:  modules,
-		store:    inmem.NewFromObjectWithOpts(loaded.Documents, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true)),
-		revision: hex.EncodeToString(sum.Sum(nil)[:8]),
-	}, nil
+	s.store = inmem.NewFromObjectWithOpts(s.documents, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	s.revision = revisionOf(bundles, hex.EncodeToString(sum.Sum(nil)[:8]))
+	return s, nil
+}
+
+// packagePath is a module's package as a manifest writes a root: a/b.
+func packagePath(module *ast.Module) string {
+	var names []string
+	for _, term := range module.Package.Path[1:] {
+		if name, ok := term.Value.(ast.String); ok {
+			names = append(names, string(name))
+		}
+	}
+	return strings.Join(names, "/")
+}
+
+// merge adds to into what from holds outside of the roots. It makes maps of its
+// own and changes none of from's.
+func merge(into, from map[string]any, at string, roots []string) error {
+	for name, value := range from {
+		path := strings.TrimPrefix(at+"/"+name, "/")
+		if bundle.RootPathsContain(roots, path) {
+			continue
+		}
+		object, isObject := value.(map[string]any)
+		there, exists := into[name]
+		below, wasObject := there.(map[string]any)
+		switch {
+		case exists && (!isObject || !wasObject):
+			return fmt.Errorf("loading data: data.%s comes from two places", strings.ReplaceAll(path, "/", "."))
+		case isObject:
+			if !exists {
+				below = make(map[string]any, len(object))
+				into[name] = below
+			}
+			if err := merge(below, object, path, roots); err != nil {
+				return err
+			}
+		default:
+			into[name] = value
+		}
+	}
+	return nil
 }
 
 // skip leaves out tests, and names with a leading dot: Kubernetes keeps a
@@ -81,7 +169,7 @@ func skip(path string, info fs.FileInfo, _ int) bool {
 	return !info.IsDir() && strings.HasSuffix(name, "_test.rego")
 }
 
-func eachEmbedded(f func(name string, raw []byte, module *ast.Module)) error {
+func eachEmbedded(f func(name string, raw []byte, module *ast.Module) error) error {
 	return fs.WalkDir(policies.FS, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -94,8 +182,10 @@ func eachEmbedded(f func(name string, raw []byte, module *ast.Module)) error {
 		if err != nil {
 			return fmt.Errorf("parsing an embedded policy: %w", err)
 		}
-		f("embedded/"+name, raw, module)
-		return nil
+		if err := replaceRule(module, nativeAccess); err != nil {
+			return fmt.Errorf("preparing an embedded policy: %w", err)
+		}
+		return f("embedded/"+name, raw, module)
 	})
 }
 

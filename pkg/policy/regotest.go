@@ -96,6 +96,7 @@ func RunTests(ctx context.Context, cfg TestConfig) (*TestReport, error) {
 		SetCompiler(compiler).
 		SetStore(store).
 		SetModules(modules).
+		AddCustomBuiltins([]*tester.Builtin{{Decl: accessBuiltin, Func: accessFunction()}}).
 		CapturePrintOutput(true).
 		EnableTracing(!cfg.Coverage && !cfg.Bench). // or nobody knows which line failed
 		StackTraces(true).
@@ -151,10 +152,11 @@ func testModules(loaded *loader.Result) (modules, own map[string]*ast.Module, er
 			packages[file.Parsed.Package.Path.String()] = true
 		}
 	}
-	err = eachEmbedded(func(name string, _ []byte, module *ast.Module) {
+	err = eachEmbedded(func(name string, _ []byte, module *ast.Module) error {
 		if !packages[module.Package.Path.String()] {
 			modules[name] = module
 		}
+		return nil
 	})
 	return modules, own, err
 }

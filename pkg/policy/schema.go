@@ -82,6 +82,9 @@ func (s *inputSchema) checkRef(ref ast.Ref) *ast.Error {
 			return nil
 		}
 		if at = known[string(name)]; at == nil {
+			if ref.Equal(namedWorkspace) {
+				return nil // the policy of ours alone knows of it
+			}
 			err := ast.NewError(ast.TypeErr, ref[0].Location, "undefined ref: %v", ref)
 			names := slices.Sorted(maps.Keys(known))
 			suggest(err, string(name), names)

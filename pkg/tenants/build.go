@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,10 +33,11 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 		return nil, fmt.Errorf("tenant %.80q: %w", c.ID, errors.Join(errs...))
 	}
 	t := &Tenant{
-		ID:     c.ID,
-		Hosts:  read.hosts,
-		Token:  TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
-		Routes: read.routes,
+		ID:        c.ID,
+		Hosts:     read.hosts,
+		Token:     TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
+		Routes:    read.routes,
+		KeySource: cmp.Or(c.JWKSURL, c.DiscoveryURL, c.JWKSFile, "the configuration"),
 	}
 	prefix := c.Header.scheme()
 	t.Token.Prefix = &prefix

@@ -15,8 +15,11 @@ type Tenant struct {
 
 	Verifier *jwtverify.Verifier
 	Keys     jwtverify.KeySet
-	Token    TokenSource
-	Routes   *Routes // its own, or the common ones
+	// KeySource is where the keys come from, for people: a URL, a file's name,
+	// or "the configuration".
+	KeySource string
+	Token     TokenSource
+	Routes    *Routes // its own, or the common ones
 
 	release   func() // what the key set needs at the end; may be nil
 	closeOnce sync.Once

@@ -1,0 +1,159 @@
+package jwtverify
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Inspection is what a Verifier sees of one token, for people. It holds the
+// token's header and claims, which anybody who has the token can read, and
+// never its signature: who reads it must be one who may see the claims.
+type Inspection struct {
+	Header, Claims []byte // as sent, before any check; nil: not readable
+	Key            *Key   // nil: none was found
+	Checks         []Check
+}
+
+// Check is one check of a token. With the first one that failed the token is
+// refused; later ones are there because a token may have several faults.
+type Check struct {
+	Name    string // form, header, algorithm, key, signature, claims, or a claim's name
+	Err     error  // nil: passed, or not done
+	Skipped bool   // switched off, or there was nothing to check by
+	Detail  string // what was looked at
+}
+
+// Err returns what Verify says of the token: the error of the first check that
+// failed, nil where all passed.
+func (in *Inspection) Err() error {
+	for _, c := range in.Checks {
+		if c.Err != nil {
+			return c.Err
+		}
+	}
+	return nil
+}
+
+func (in *Inspection) check(name string, err error, format string, args ...any) bool {
+	in.Checks = append(in.Checks, Check{Name: name, Err: err, Detail: fmt.Sprintf(format, args...)})
+	return err == nil
+}
+
+func (in *Inspection) skip(name, why string) {
+	in.Checks = append(in.Checks, Check{Name: name, Skipped: true, Detail: why})
+}
+
+// Inspect checks a token as Verify does, with the same checks in the same
+// order, and goes on after one that failed, as far as the token can be read. It
+// asks no cache, and decides nothing: a token is good only if Verify says so.
+func (v *Verifier) Inspect(ctx context.Context, token string) *Inspection {
+	in := &Inspection{}
+	firstDot, lastDot, err := scan(token)
+	if !in.check("form", err, "%d bytes, %d segments", len(token), 1+strings.Count(token, ".")) {
+		return in
+	}
+	raw := append(make([]byte, 0, 2*len(token)), token...)
+	if in.Header, err = segmentEncoding.DecodeString(token[:firstDot]); err != nil {
+		in.Header = nil
+	}
+	if in.Claims, err = segmentEncoding.DecodeString(token[firstDot+1 : lastDot]); err != nil {
+		in.Claims = nil
+	}
+	head, err := decodeHeader(raw, firstDot)
+	if !in.check("header", err, "alg %s, kid %s", quote(head.alg), quote(head.kid)) {
+		return in
+	}
+	v.inspectSignature(ctx, in, head, raw, firstDot, lastDot)
+	v.inspectClaims(in)
+	return in
+}
+
+func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head header, raw []byte, firstDot, lastDot int) {
+	alg, err := v.algorithm(head.alg)
+	if in.check("algorithm", err, "%s; accepted: %v", quote(head.alg), v.algorithms) {
+		if in.Key, err = v.find(ctx, head.kid, alg); err != nil {
+			in.Key = nil
+		}
+		in.check("key", err, "kid %s", quote(head.kid))
+	} else {
+		in.skip("key", "no accepted algorithm")
+	}
+	if in.Key == nil {
+		in.skip("signature", "no key to check it with")
+		return
+	}
+	_, err = verifySegments(in.Key, alg, raw, firstDot, lastDot)
+	in.check("signature", err, "%s", alg)
+}
+
+func (v *Verifier) inspectClaims(in *Inspection) {
+	tree, err := parseClaims(in.Claims)
+	var c claims
+	if err == nil {
+		c, err = readClaims(tree, v.names)
+	}
+	if !in.check("claims", err, "each of its type") {
+		return
+	}
+	now := v.now()
+	in.claim("exp", v.skipExpiry, v.checkExpiry(now, c.expiry), describeTime(now, c.expiry))
+	in.claim("nbf", v.skipNotBefore, v.checkNotBefore(now, c.notBefore), describeTime(now, c.notBefore))
+	in.claim("iat", false, v.checkIssuedAt(now, c.issuedAt), describeTime(now, c.issuedAt))
+	in.claim("aud", v.skipAudience, v.checkAudience(&c), fmt.Sprintf("%q; accepted: %q", c.audiences, v.audiences))
+	in.claim("iss", v.skipIssuer, v.checkIssuer(&c), fmt.Sprintf("%q; accepted: %q", c.issuer, v.issuers))
+	in.claim("token_type", false, v.checkTokenType(&c), fmt.Sprintf("%q; accepted: %q", c.tokenType, v.tokenTypes))
+	in.claim("tenant_id", v.anyTenantID, v.checkTenant(&c), v.describeTenantID(&c))
+}
+
+func (in *Inspection) claim(name string, off bool, err error, detail string) {
+	if off && err == nil {
+		in.skip(name, detail+"; the check is switched off")
+		return
+	}
+	in.check(name, err, "%s", detail)
+}
+
+func (v *Verifier) describeTenantID(c *claims) string {
+	got := "missing"
+	if c.hasTenantID {
+		got = fmt.Sprintf("%q", c.tenantID)
+	}
+	if v.anyTenantID {
+		return got
+	}
+	return fmt.Sprintf("%s; accepted: %q", got, v.tenantIDs)
+}
+
+func describeTime(now time.Time, seconds int64) string {
+	if seconds == 0 {
+		return "missing"
+	}
+	t := time.Unix(seconds, 0)
+	text := t.UTC().Format(time.RFC3339)
+	if d := t.Sub(now).Round(time.Second); d > 0 {
+		return fmt.Sprintf("%s, in %v", text, d)
+	} else {
+		return fmt.Sprintf("%s, %v ago", text, -d)
+	}
+}
+
+// Keys returns the keys that a token can mean, sorted by kid, however old they
+// are: Status tells that.
+func (r *RemoteKeySet) Keys() []*Key {
+	snap := r.source.snapshot.Load()
+	switch {
+	case snap == nil:
+		return nil
+	case snap.only != nil:
+		return []*Key{snap.only}
+	}
+	keys := make([]*Key, 0, len(snap.byID))
+	for _, k := range snap.byID {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b *Key) int { return strings.Compare(a.id, b.id) })
+	return keys
+}

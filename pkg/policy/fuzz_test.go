@@ -1,0 +1,130 @@
+package policy_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// mirror is an engine whose decision shows a part of the input.
+func mirror(f *testing.F, member string) *policy.Engine {
+	f.Helper()
+	name := filepath.Join(f.TempDir(), "mirror.rego")
+	text := "package mirror\ndecision := {\"allowed\": false, \"dynamic_metadata\": {\"is\": json.marshal(" + member + ")}}"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	engine, err := policy.New(f.Context(), policy.Config{Entrypoint: "mirror/decision", Paths: []string{name}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return engine
+}
+
+// FuzzQuery: a query is never refused, and where net/url reads all of it, a
+// policy sees what it reads.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"", "a=1&a=2", "a=%zz&b", "a=1;b=2", "%61=%C3%A9", "a=%ff", "&&=&", "a=b=c", "+=+", strings.Repeat("a&", 99)} {
+		f.Add(seed)
+	}
+	engine := mirror(f, "input.request.query")
+	f.Fuzz(func(t *testing.T, query string) {
+		if len(query) > 8<<10 {
+			return
+		}
+		d := engine.Decide(t.Context(), &policy.Input{Method: "GET", Host: "h", RawQuery: query})
+		text, ok := d.Metadata["is"].(string)
+		if !ok {
+			if d.Reason != answers.PolicyError || d.Err == nil || !strings.Contains(d.Err.Error(), "bytes") { // a long one is no metadata
+				t.Fatalf("no query out of %q: %+v", query, d)
+			}
+			return
+		}
+		got := map[string][]string{}
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatal(err)
+		}
+		want, err := url.ParseQuery(query)
+		if err != nil || !validUTF8(want) {
+			return
+		}
+		if diff := cmp.Diff(map[string][]string(want), got); diff != "" {
+			t.Fatalf("%q, net/url and ours:\n%s", query, diff)
+		}
+	})
+}
+
+func validUTF8(values url.Values) bool {
+	for name, list := range values {
+		if !utf8.ValidString(name + strings.Join(list, "")) {
+			return false
+		}
+	}
+	return true
+}
+
+// FuzzBody: a body is refused as the client's fault, or a policy sees what
+// encoding/json reads; it never fails the policy.
+func FuzzBody(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"application/json", `{"a": [1, 2.5e3, "x", null, true], "b": {"c": {}}}`},
+		{"application/json", `{"a": 1} {"a": 2}`},
+		{"application/json", `{"a": 1e999999999}`},
+		{"application/json; charset=utf-8", "\xff"},
+		{"application/x-www-form-urlencoded", "a=1&a=2&b=%zz"},
+		{"multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n"},
+		{"multipart/form-data", "--x"},
+		{"multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"a\"\r\nContent-Type: application/json\r\n\r\n{}\r\n--x--\r\n"},
+		{"text/plain", "hello"},
+		{"", ""},
+	} {
+		f.Add(seed[0], []byte(seed[1]))
+	}
+	engine := mirror(f, "input.parsed_body")
+	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
+		if len(body) > 8<<10 {
+			return
+		}
+		d := engine.Decide(t.Context(), &policy.Input{Method: "POST", Host: "h", Body: policy.Body{ContentType: contentType, Bytes: body}})
+		text, shown := d.Metadata["is"].(string)
+		if !shown {
+			large := d.Reason == answers.PolicyError && d.Err != nil && strings.Contains(d.Err.Error(), "bytes")
+			if d.Reason != answers.InvalidRequest && !large {
+				t.Fatalf("%q %q: %+v", contentType, body, d)
+			}
+			return
+		}
+		if !strings.Contains(strings.ToLower(contentType), "application/json") || len(body) == 0 {
+			return
+		}
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()
+		var want, got any
+		if err := decoder.Decode(&want); err != nil {
+			t.Fatalf("encoding/json refuses %q, which the policy sees as %s: %v", body, text, err)
+		}
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatal(err)
+		}
+		plain, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(plain, &want); err != nil {
+			return // a number that no float64 holds
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%q, encoding/json and ours:\n%s", body, diff)
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+)
+
+// Mask is a change to a record of the decision log, in the form of OPA's rules
+// data.system.log.mask.
+type Mask struct {
+	Op    string // remove or upsert
+	Path  string // a JSON pointer into the event, like /input/request/path
+	Value any    // of an upsert
+}
+
+// maskTimeout bounds one evaluation of the mask rules: they run behind the
+// answers, not before them.
+const maskTimeout = 5 * time.Second
+
+// maskPackage is the one that OPA looks for mask rules in.
+var maskPackage = ast.MustParseRef("data.system.log")
+
+// prepareMask compiles data.system.log.mask; nil where no module has its
+// package. Its input is an event of the decision log and not a request, so the
+// modules of that package are taken out of the others and compiled without the
+// request's schema.
+func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module, store storage.Store) (*rego.PreparedEvalQuery, map[string]*ast.Module, error) {
+	others := make(map[string]*ast.Module, len(modules))
+	for name, module := range modules {
+		if !module.Package.Path.HasPrefix(maskPackage) {
+			others[name] = module
+		}
+	}
+	if len(others) == len(modules) {
+		return nil, modules, nil
+	}
+	compiler := ast.NewCompiler().WithCapabilities(capabilities(cfg.AllowNet))
+	if compiler.Compile(modules); compiler.Failed() {
+		return nil, nil, explainCompile(compiler.Errors)
+	}
+	query, err := rego.New(rego.Query(maskPackage.String()+".mask"), rego.Compiler(compiler), rego.Store(store), accessFunction()).PrepareForEval(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("preparing the mask of the decision log: %w", err)
+	}
+	return &query, others, nil
+}
+
+// HasMask reports whether the policy has rules for the decision log.
+func (e *Engine) HasMask() bool { return e.mask != nil }
+
+// Mask evaluates data.system.log.mask for an event of the decision log. Without
+// such a rule there is no mask. An error means that nobody knows what has to be
+// hidden: the event must not be written.
+func (e *Engine) Mask(ctx context.Context, event map[string]any) (masks []Mask, err error) {
+	if e.mask == nil {
+		return nil, nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			masks, err = nil, fmt.Errorf("the evaluation panicked: %v", r)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, maskTimeout)
+	defer cancel()
+	results, err := e.mask.Eval(ctx, rego.EvalInput(event))
+	if err != nil {
+		return nil, fmt.Errorf("evaluating data.system.log.mask: %w", err)
+	}
+	if len(results) == 0 { // undefined, as OPA has it
+		return nil, nil
+	}
+	list, ok := results[0].Expressions[0].Value.([]any)
+	if !ok {
+		return nil, errors.New("data.system.log.mask is no set")
+	}
+	for _, item := range list {
+		mask, err := readMask(item)
+		if err != nil {
+			return nil, err
+		}
+		masks = append(masks, mask)
+	}
+	return masks, nil
+}
+
+// readMask reads a path alone, which is a removal, or an object of op, path and
+// value.
+func readMask(item any) (Mask, error) {
+	switch v := item.(type) {
+	case string:
+		return Mask{Op: "remove", Path: v}, nil
+	case map[string]any:
+		op, _ := v["op"].(string)
+		path, _ := v["path"].(string)
+		return Mask{Op: op, Path: path, Value: v["value"]}, nil
+	}
+	return Mask{}, fmt.Errorf("data.system.log.mask holds %T: write a path, or an object of op, path and value", item)
+}
+
+// AppendInput appends the input document of a request as JSON, without the
+// request's headers that secret names (in lower case), wherever they stand in it.
+func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) bool) ([]byte, error) {
+	value, err := e.shown.document(&question{in: in, methods: e.methods})
+	if err != nil {
+		return dst, err
+	}
+	native, err := ast.JSON(value)
+	if err != nil {
+		return dst, err
+	}
+	document, ok := native.(map[string]any)
+	if !ok {
+		return dst, errors.New("the input is no object")
+	}
+	erase(document, secret, "request", "headers")
+	erase(document, secret, "attributes", "request", "http", "headers")
+	text, err := json.Marshal(document)
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, text...), nil
+}
+
+// erase deletes keys from the object at a path.
+func erase(object map[string]any, secret func(name string) bool, path ...string) {
+	for _, key := range path {
+		object, _ = object[key].(map[string]any)
+	}
+	for name := range object {
+		if secret(strings.ToLower(name)) {
+			delete(object, name)
+		}
+	}
+}

@@ -1,0 +1,22 @@
+package report
+
+// The scenarios, as the table, the goals and the chart call them.
+const (
+	Hot          = "hot token"
+	HotAlone     = "hot token, 1 in flight"
+	HotHalf      = "hot token, half of the saturation rate"
+	HotUnix      = "hot token, unix socket"
+	HotLogged    = "hot token, decision log to a file"
+	Uncached     = "hot token, all caches off"
+	Cold         = "cold token (EdDSA), decision hit"
+	Miss         = "hot token, decision miss"
+	TimeOfDay    = "a policy with the time of day"
+	Attributes   = "a policy that reads input.attributes"
+	BadSignature = "bad token: signature"
+	UnknownKey   = "bad token: unknown kid"
+	Garbage      = "bad token: 8 KiB of garbage"
+	Expired      = "bad token: expired"
+	OneTenant    = "1 tenant, 10,000 hot tokens"
+	ManyTenants  = "10,000 tenants, 10,000 hot tokens"
+	ManyRoutes   = "5,000 routes"
+)

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/ussoio/ussoauthz/test/bench/drive"
+	"github.com/ussoio/ussoauthz/test/bench/report"
+)
+
+// pair is a scenario with its two servers.
+type pair struct {
+	scenario
+	floor, service *server
+	batch          batch // of a scenario whose messages stay
+	samples        [2][]report.Sample
+}
+
+// pairs starts what the scenarios need. Those that the service can't be
+// configured for are named in the report.
+func (l *lab) pairs(ctx context.Context, list []scenario, r *report.Report) (pairs []*pair, err error) {
+	for _, s := range list {
+		if s.optional && !l.accepts(ctx, s.setup) {
+			r.Skipped = append(r.Skipped, s.name)
+			continue
+		}
+		p, err := l.prepare(ctx, s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs, nil
+}
+
+// prepare starts the servers and lets them see what is hot.
+func (l *lab) prepare(ctx context.Context, s scenario) (p *pair, err error) {
+	p = &pair{scenario: s}
+	if p.floor, err = l.floor(ctx, s.setup.Network()); err != nil {
+		return nil, err
+	}
+	if p.service, err = l.service(ctx, s.setup); err != nil {
+		return nil, err
+	}
+	if s.once {
+		return p, nil
+	}
+	issuers, err := l.issuers(s.setup)
+	if err != nil {
+		return nil, err
+	}
+	if p.batch, err = s.messages(issuers, 0); err != nil {
+		return nil, err
+	}
+	for range 2 {
+		if err := p.warm(); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.service.quiet(ctx)
+}
+
+func (p *pair) warm() error {
+	for _, s := range []*server{p.floor, p.service} {
+		want := drive.Want{}
+		if s == p.service {
+			want = p.want
+		}
+		if len(p.batch.warm) == 0 {
+			continue
+		}
+		_, err := s.conn.Run(drive.Load{Messages: p.batch.warm, InFlight: 32, For: time.Minute, Checks: len(p.batch.warm), Want: want})
+		if err != nil {
+			return fmt.Errorf("warming %s up: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// round drives both servers, each first in every second round.
+func (p *pair) round(l *lab, round int, each time.Duration) (err error) {
+	load := drive.Load{InFlight: p.inFlight, For: each}
+	if p.once {
+		issuers, err := l.issuers(p.setup)
+		if err != nil {
+			return err
+		}
+		if p.batch, err = p.messages(issuers, round); err != nil {
+			return err
+		}
+		if err := p.warm(); err != nil {
+			return err
+		}
+		load.Checks, load.For = len(p.batch.messages), time.Minute
+	}
+	load.Messages = p.batch.messages
+	servers := [2]*server{p.floor, p.service}
+	for i := range servers {
+		n := (i + round) % 2
+		load.Want = drive.Want{}
+		if n == 1 {
+			load.Want = p.want
+		}
+		sample, err := p.measure(servers[n], load)
+		if err != nil {
+			return err
+		}
+		p.samples[n] = append(p.samples[n], sample)
+	}
+	return nil
+}
+
+func (p *pair) measure(s *server, load drive.Load) (report.Sample, error) {
+	if !p.half {
+		return s.measure(load)
+	}
+	free := load
+	free.For /= 2
+	full, err := s.measure(free)
+	if err != nil {
+		return report.Sample{}, err
+	}
+	load.Rate, load.InFlight = full.Rate/2, 1000
+	return s.measure(load)
+}
+
+// measureChecks measures all scenarios, round by round.
+func (l *lab) measureChecks(ctx context.Context, list []scenario, o options, r *report.Report, progress io.Writer) error {
+	pairs, err := l.pairs(ctx, list, r)
+	if err != nil {
+		return err
+	}
+	var verify []time.Duration
+	for round := range o.rounds {
+		fmt.Fprintf(progress, "checks: round %d of %d\n", round+1, o.rounds)
+		cost, err := verifyCost(o.each / 10)
+		if err != nil {
+			return err
+		}
+		verify = append(verify, cost)
+		for _, p := range pairs {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := p.round(l, round, o.each); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+	}
+	for _, p := range pairs {
+		r.Add(p.name, p.inFlight, p.samples[0], p.samples[1])
+	}
+	r.AddVerify(verify)
+	return nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/test/bench/drive"
+	"github.com/ussoio/ussoauthz/test/bench/report"
+	"github.com/ussoio/ussoauthz/test/bench/world"
+)
+
+// scenario is one kind of load. Each of its rounds drives the floor and the
+// service with the same messages, one after the other.
+type scenario struct {
+	name     string
+	setup    world.Setup
+	inFlight int
+	want     drive.Want
+	messages func(w *world.Issuers, round int) (batch, error)
+	once     bool // each message is sent once: those of a round are fresh
+	half     bool // at half of the rate that saturates the server
+	optional bool // left out where the service does not take its configuration
+}
+
+// batch is what a round sends. warm is sent before, unmeasured.
+type batch struct{ warm, messages [][]byte }
+
+const (
+	users = 1000 // whose tokens are hot
+	many  = 10_000
+	fresh = 3000 // messages of a round that are sent once
+)
+
+// decisionLog is the section that the log of decisions needs.
+const decisionLog = "decision_log: {file: decisions.log}\n"
+
+// Policies of a user: neither needs anything that the embedded one has.
+const (
+	timeOfDay = `package bench
+
+import data.usso
+
+default decision := false
+
+decision if {
+	usso.has_scope("read:items")
+	[hour, _, _] := time.clock(time.now_ns())
+	hour >= 0
+	hour < 24
+}
+`
+	attributes = `package bench
+
+import data.usso
+
+default decision := false
+
+decision if {
+	usso.has_scope("read:items")
+	input.attributes.request.http.method == "GET"
+	startswith(input.attributes.request.http.path, "/r")
+	input.attributes.source.address.socketAddress.portValue > 0
+}
+`
+)
+
+func scenarios() []scenario {
+	setup := func(change func(*world.Setup)) world.Setup {
+		s := world.Setup{Tenants: 1, Routes: 10}
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	plain := setup(nil)
+	allowed := drive.Want{Reason: string(answers.Allowed)}
+	denied := func(r answers.Reason) drive.Want { return drive.Want{Code: 16, Reason: string(r)} }
+	list := []scenario{
+		{name: report.Hot, setup: plain, messages: hot(1, users, 10)},
+		{name: report.HotAlone, setup: plain, inFlight: 1, messages: hot(1, users, 10)},
+		{name: report.HotHalf, setup: plain, messages: hot(1, users, 10), half: true},
+		{name: report.HotUnix, setup: setup(func(s *world.Setup) { s.Unix = true }), messages: hot(1, users, 10)},
+		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, users, 10), optional: true},
+		{name: report.Uncached, setup: setup(func(s *world.Setup) { s.More = "caches: {tokens: 0, decisions: 0}\n" }), messages: hot(1, users, 10)},
+		{name: report.Cold, setup: plain, messages: cold, once: true},
+		{name: report.Miss, setup: plain, messages: miss, once: true},
+		{name: report.TimeOfDay, setup: setup(func(s *world.Setup) { s.Policy = timeOfDay }), messages: hot(1, users, 10)},
+		{name: report.Attributes, setup: setup(func(s *world.Setup) { s.Policy = attributes }), messages: hot(1, users, 10)},
+		{name: report.BadSignature, setup: plain, want: denied(answers.TokenInvalid), messages: bad(badSignature)},
+		{name: report.UnknownKey, setup: plain, want: denied(answers.TokenInvalid), messages: bad(unknownKey)},
+		{name: report.Garbage, setup: plain, want: denied(answers.TokenInvalid), messages: bad(garbage)},
+		{name: report.Expired, setup: plain, want: denied(answers.TokenExpired), messages: bad(expired)},
+		{name: report.OneTenant, setup: plain, messages: hot(1, many, 10)},
+		{name: report.ManyTenants, setup: setup(func(s *world.Setup) { s.Tenants = many }), messages: hot(many, many, 10)},
+		{name: report.ManyRoutes, setup: setup(func(s *world.Setup) { s.Routes = 5000 }), messages: hot(1, users, 5000)},
+	}
+	for i := range list {
+		if list[i].want == (drive.Want{}) {
+			list[i].want = allowed
+		}
+		if list[i].inFlight == 0 {
+			list[i].inFlight = 32
+		}
+	}
+	return list
+}
+
+// encode makes messages of calls.
+func encode(n int, call func(n int) (world.Call, error)) ([][]byte, error) {
+	messages := make([][]byte, n)
+	for i := range messages {
+		c, err := call(i)
+		if err == nil {
+			messages[i], err = c.Message(i)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return messages, nil
+}
+
+func itemPath(n, routes int) string { return fmt.Sprintf("/r%d/items/%d?page=2", n%routes, n) }
+
+// hot are calls of users that were seen before, spread over tenants and routes.
+func hot(tenants, users, routes int) func(*world.Issuers, int) (batch, error) {
+	return func(w *world.Issuers, _ int) (b batch, err error) {
+		b.messages, err = encode(users, func(n int) (world.Call, error) {
+			token, err := w.Mint(n%tenants, n, fmt.Sprint("hot-", n), nil)
+			return world.Call{Host: world.Host(n % tenants), Path: itemPath(n*max(1, routes/users), routes), Token: token}, err
+		})
+		b.warm = b.messages
+		return b, err
+	}
+}
+
+// cold are tokens that nobody has seen, of users whose rights are known.
+func cold(w *world.Issuers, round int) (b batch, err error) {
+	b.messages, err = encode(fresh, func(n int) (world.Call, error) {
+		token, err := w.Mint(0, n%users, fmt.Sprintf("cold-%d-%d", round, n), nil)
+		return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: token}, err
+	})
+	return b, err
+}
+
+// miss are hot tokens, each with rights that no decision was made about: they
+// are warmed on a public path, where another decision is made.
+func miss(w *world.Issuers, round int) (b batch, err error) {
+	tokens := make([]string, fresh)
+	b.warm, err = encode(fresh, func(n int) (world.Call, error) {
+		id := fmt.Sprintf("miss-%d-%d", round, n)
+		token, err := w.Mint(0, n, id, func(claims map[string]any) {
+			claims["scopes"] = []string{"read:items", "read:" + id}
+		})
+		tokens[n] = token
+		return world.Call{Host: world.Host(0), Path: world.PublicPath, Token: token}, err
+	})
+	if err != nil {
+		return b, err
+	}
+	b.messages, err = encode(fresh, func(n int) (world.Call, error) {
+		return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: tokens[n]}, nil
+	})
+	return b, err
+}
+
+// bad are calls with tokens that are refused.
+func bad(token func(w *world.Issuers, n int) (string, error)) func(*world.Issuers, int) (batch, error) {
+	return func(w *world.Issuers, _ int) (b batch, err error) {
+		b.messages, err = encode(users, func(n int) (world.Call, error) {
+			t, err := token(w, n)
+			return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: t}, err
+		})
+		b.warm = b.messages
+		return b, err
+	}
+}

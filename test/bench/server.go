@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/test/bench/drive"
+	"github.com/ussoio/ussoauthz/test/bench/measure"
+	"github.com/ussoio/ussoauthz/test/bench/report"
+)
+
+// server is a running process that answers checks.
+type server struct {
+	name    string
+	network string // tcp or unix
+	address string
+	admin   string // host:port of its HTTP
+	process *stack.Process
+	conn    *drive.Conn
+	log     *os.File
+}
+
+// startServer runs a program and waits for its /readyz.
+func startServer(ctx context.Context, s server, dir string, env []string, path string, args ...string) (_ *server, err error) {
+	s.log, err = os.Create(filepath.Join(dir, s.name+".log"))
+	if err != nil {
+		return nil, err
+	}
+	if s.process, err = stack.StartProcess(s.name, s.log, env, path, args...); err != nil {
+		return nil, errors.Join(err, s.log.Close())
+	}
+	if err = s.ready(ctx); err == nil {
+		s.conn, err = drive.Dial(s.network, s.address)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w; its log is %s", s.name, err, s.log.Name()), s.stop())
+	}
+	return &s, nil
+}
+
+func (s *server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		if get(ctx, "http://"+s.admin+"/readyz") == nil {
+			return nil
+		}
+		if s.process.Ended() {
+			return errors.New("it ended")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// quiet waits until the server has nothing left to do, such as fetching the keys
+// of ten thousand tenants.
+func (s *server) quiet(ctx context.Context) error {
+	const pause, idle = 100 * time.Millisecond, time.Millisecond
+	before, err := measure.CPU(s.process.PID())
+	for range 300 {
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		var now time.Duration
+		now, err = measure.CPU(s.process.PID())
+		if now-before < idle {
+			return err
+		}
+		before = now
+	}
+	return fmt.Errorf("%s does not come to rest", s.name)
+}
+
+// measure drives a load and reads what it cost the server.
+func (s *server) measure(load drive.Load) (report.Sample, error) {
+	before, err := measure.CPU(s.process.PID())
+	if err != nil {
+		return report.Sample{}, err
+	}
+	r, err := s.conn.Run(load)
+	if err != nil {
+		return report.Sample{}, fmt.Errorf("%s: %w", s.name, err)
+	}
+	after, err := measure.CPU(s.process.PID())
+	if err != nil {
+		return report.Sample{}, err
+	}
+	if r.Checks == 0 {
+		return report.Sample{}, fmt.Errorf("%s: a round without a check", s.name)
+	}
+	return report.Sample{
+		Checks: r.Checks,
+		CPU:    (after - before) / time.Duration(r.Checks),
+		P50:    measure.Quantile(r.Latencies, 0.50),
+		P99:    measure.Quantile(r.Latencies, 0.99),
+		Rate:   float64(r.Checks) / r.Took.Seconds(),
+	}, nil
+}
+
+func get(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close() // nothing is read from it
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+func (s *server) stop() (err error) {
+	if s.conn != nil {
+		err = s.conn.Close()
+	}
+	return errors.Join(err, s.process.Stop(10*time.Second), s.log.Close())
+}
+
+// freeAddress returns a loopback address that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
