@@ -28,20 +28,9 @@ const (
 	slashSegment               // {$}
 )
 
-// patternChecker collects the patterns that are good so far.
-type patternChecker struct {
-	mux      *http.ServeMux
-	accepted []acceptedPattern
-}
-
-type acceptedPattern struct {
-	index int
-	text  string
-}
-
-// add parses the pattern of the route with the given index. A problem that is
-// not "" says what is wrong with it, and what to do.
-func (c *patternChecker) add(index int, text string) (p pattern, problem string) {
+// parsePattern parses a pattern. A problem that is not "" says what is wrong
+// with it, and what to do.
+func parsePattern(text string) (p pattern, problem string) {
 	method, path, problem := splitPattern(text)
 	if problem == "" {
 		problem = checkPath(path)
@@ -49,10 +38,10 @@ func (c *patternChecker) add(index int, text string) (p pattern, problem string)
 	if problem != "" {
 		return pattern{}, problem
 	}
-	if refusal := register(c.mux, text); refusal != "" {
-		return pattern{}, c.explain(text, refusal)
+	if refusal := register(http.NewServeMux(), text); refusal != "" {
+		refusal = strings.TrimPrefix(refusal, fmt.Sprintf("parsing %q: ", text))
+		return pattern{}, fmt.Sprintf("%q is no pattern: %s", text, refusal)
 	}
-	c.accepted = append(c.accepted, acceptedPattern{index, text})
 	return pattern{method: method, segments: parseSegments(path)}, ""
 }
 
@@ -66,30 +55,6 @@ func register(mux *http.ServeMux, text string) (refusal string) {
 	}()
 	mux.Handle(text, http.NotFoundHandler())
 	return ""
-}
-
-// explain words what ServeMux refused. Its own text for a conflict names lines
-// of our source, so the other pattern is looked for here.
-func (c *patternChecker) explain(text, refusal string) string {
-	if register(http.NewServeMux(), text) != "" {
-		refusal = strings.TrimPrefix(refusal, fmt.Sprintf("parsing %q: ", text))
-		return fmt.Sprintf("%q is no pattern: %s", text, refusal)
-	}
-	for _, other := range c.accepted {
-		mux := http.NewServeMux()
-		mux.Handle(other.text, http.NotFoundHandler())
-		said := register(mux, text)
-		if said == "" {
-			continue
-		}
-		detail := ""
-		if _, after, found := strings.Cut(said, "\n"); found {
-			detail = " (" + strings.Join(strings.Fields(after), " ") + ")"
-		}
-		return fmt.Sprintf("%q conflicts with %q of routes[%d]: some requests match both, and neither is more specific%s; remove one or narrow it",
-			text, other.text, other.index, detail)
-	}
-	return fmt.Sprintf("%q conflicts with another route: %s", text, refusal)
 }
 
 // splitPattern cuts the method from the path.

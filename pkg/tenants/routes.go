@@ -2,7 +2,6 @@ package tenants
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -36,14 +35,16 @@ type Param = httpfield.Field
 // is a pattern that no canonical path can match.
 func NewRoutes(list []Route) (*Routes, []Fault) {
 	r := &Routes{list: slices.Clone(list), methods: map[string]*node{}}
-	checker := patternChecker{mux: http.NewServeMux()}
 	var faults []Fault
 	for i := range r.list {
 		route := &r.list[i]
 		add := func(field, problem string) {
 			faults = append(faults, Fault{fmt.Sprintf("[%d].%s", i, field), problem})
 		}
-		p, problem := checker.add(i, route.Match)
+		p, problem := parsePattern(route.Match)
+		if problem == "" {
+			problem = r.conflict(route.Match, p)
+		}
 		if problem != "" {
 			add("match", problem)
 		} else {

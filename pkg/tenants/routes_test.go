@@ -424,16 +424,27 @@ func TestMatchAllocations(t *testing.T) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	for _, n := range []int{10, 2000} {
+	for _, n := range []int{10, 5000} { // routes: the cost should not depend on it
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			r := manyRoutes(b, n)
-			path := segments("/r7/42")
+			r := manyRoutes(b, n/2)
+			path := segments("/r3/42")
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, ok := r.Match("GET", path); !ok {
 					b.Fatal("no match")
 				}
 			}
+		})
+	}
+}
+
+func BenchmarkNewRoutes(b *testing.B) {
+	for _, n := range []int{10, 1000, 5000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				manyRoutes(b, n/2)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/route")
 		})
 	}
 }

@@ -122,6 +122,9 @@ func shape(segments []segment) string {
 // Two patterns that differ by the slash alone were meant to differ, and a
 // pattern with a ";" of its own is for a server that takes it as it stands.
 func (r *Routes) Ambiguous(method string, segments []string) bool {
+	if !hasReadings(segments) {
+		return false
+	}
 	l := r.lookup(method, segments)
 	if l == nil {
 		return false
@@ -133,6 +136,17 @@ func (r *Routes) Ambiguous(method string, segments []string) bool {
 	for i, reading := range readings {
 		other := r.lookup(method, reading)
 		if other != l && (other != nil && other.shape != l.shape || other == nil && i > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasReadings tells whether a path can be read in more than one way: hardly any
+// can.
+func hasReadings(segments []string) bool {
+	for i, s := range segments {
+		if s == "" && i > 0 || strings.IndexByte(s, ';') >= 0 {
 			return true
 		}
 	}
