@@ -8,10 +8,10 @@ package policies
 
 import "embed"
 
-// FS holds usso/usso.rego and usso/scopes.rego (package usso) and
-// authz/authz.rego (package usso.authz). Their tests are not in it.
+// FS holds usso/usso.rego, usso/routes.rego and usso/scopes.rego (package usso)
+// and authz/authz.rego (package usso.authz). Their tests are not in it.
 //
-//go:embed usso/usso.rego usso/scopes.rego authz/authz.rego
+//go:embed usso/usso.rego usso/routes.rego usso/scopes.rego authz/authz.rego
 var FS embed.FS
 
 // InputSchema is the file of Schemas that describes input.

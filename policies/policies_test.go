@@ -81,7 +81,7 @@ func TestRego(t *testing.T) {
 	t.Logf("%d Rego tests", ran)
 
 	report := coverage.Report(modules)
-	for _, file := range []string{"authz/authz.rego", "usso/usso.rego", "usso/scopes.rego"} {
+	for _, file := range []string{"authz/authz.rego", "usso/usso.rego", "usso/routes.rego", "usso/scopes.rego"} {
 		covered, ok := report.Files[file]
 		if !ok {
 			t.Errorf("%s: nothing is covered", file)
@@ -127,5 +127,47 @@ func TestStrict(t *testing.T) {
 	compiler := ast.NewCompiler().WithStrict(true)
 	if compiler.Compile(modules); compiler.Failed() {
 		t.Errorf("strict mode: %v", compiler.Errors)
+	}
+}
+
+// publicRules are the rules of data.usso that authors may call; all others are ours
+// to change.
+var publicRules = []string{
+	"access", "access_to", "fnmatch", "has_all_roles", "has_all_scopes", "has_any_role", "has_any_scope",
+	"has_role", "has_scope", "is_authenticated", "match", "same_workspace",
+}
+
+// TestMetadata holds the library to what editors and `opa inspect -a` show: the
+// package and each public rule have a title, a description and a scope.
+func TestMetadata(t *testing.T) {
+	var named []string
+	packages := 0
+	for _, file := range regoFiles(t) {
+		if filepath.Dir(file) != "usso" || strings.HasSuffix(file, "_test.rego") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		module, err := ast.ParseModuleWithOpts(file, string(source), ast.ParserOptions{ProcessAnnotation: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range module.Annotations {
+			if a.Title == "" || a.Description == "" || a.Scope == "" {
+				t.Errorf("%s: title %q, description %q, scope %q", a.Location, a.Title, a.Description, a.Scope)
+			}
+			switch a.Scope {
+			case "package":
+				packages++
+			case "document":
+				named = append(named, string(a.GetTargetPath()[len(a.GetTargetPath())-1].Value.(ast.String)))
+			}
+		}
+	}
+	slices.Sort(named)
+	if packages != 1 || !slices.Equal(named, publicRules) {
+		t.Errorf("%d packages and the rules %v are described, want one and %v", packages, named, publicRules)
 	}
 }

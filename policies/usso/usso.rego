@@ -22,6 +22,7 @@ is_authenticated if is_array(input.identity.scopes)
 
 # METADATA
 # title: Does the token have this scope, by its exact name?
+# description: Names are compared as they are. For levels and wildcards there is access.
 # scope: document
 default has_scope(_) := false
 
@@ -54,6 +55,7 @@ has_all_scopes(scopes) if {
 
 # METADATA
 # title: Does the token have this role?
+# description: Roles are compared by their exact names.
 # scope: document
 default has_role(_) := false
 

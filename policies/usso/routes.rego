@@ -1,0 +1,98 @@
+# Routing in a policy, by the patterns of the configuration's routes.
+package usso
+
+# METADATA
+# title: Does the request fit this pattern?
+# description: |
+#   The patterns are those of `routes`: "GET /posts/{id}", with {name} for one
+#   segment, {name...} for all that are left, {$} for the end after a slash. GET
+#   is HEAD too, no method is every method, and a slash at the end is all that
+#   stands below it.
+#
+#   The value is an object of what the wildcards stand for, {} where there are
+#   none. It is undefined where the request does not fit, and for what is no
+#   pattern. Of several patterns that fit none goes first: that is up to the
+#   policy. `routes` choose the most specific one, and cost less.
+# scope: document
+match(pattern) := object.union(params, rest) if {
+	[_, method, path] := regex.find_all_string_submatch_n(`^(?:([^ \t]+)[ \t]+)?/([^ \t\r\n?#]*)$`, pattern, 1)[0]
+	method_fits(method)
+	parts := split(path, "/")
+	head := array.slice(parts, 0, count(parts) - 1)
+	last := parts[count(parts) - 1]
+	well_formed(head, last)
+
+	segments := input.request.segments
+	not "" in array.slice(segments, 0, count(segments) - 1) # no path of ours has "//"
+	every i, part in head {
+		segment_fits(part, segments[i])
+	}
+	rest := end_of(last, array.slice(segments, count(head), count(segments)))
+	params := {name: segments[i] | some i, part in head; name := wildcard(part)}
+}
+
+method_fits("") if input.request.method
+
+method_fits(method) if {
+	method == input.request.method
+	method == upper(method)
+	method != "CONNECT"
+}
+
+method_fits("GET") if input.request.method == "HEAD"
+
+# Wildcards are whole segments with a name of their own; {$} and {name...} are
+# the end of a pattern, and so is an empty segment.
+well_formed(head, last) if {
+	every part in head {
+		part != ""
+		wildcard_or_literal(part)
+	}
+	end_or_part(last)
+	names := [name | some part in array.concat(head, [last]); name := any_wildcard(part)]
+	count(names) == count({name | some name in names})
+}
+
+wildcard_or_literal(part) if not contains(part, "{")
+
+wildcard_or_literal(part) if wildcard(part)
+
+end_or_part(part) if wildcard_or_literal(part)
+
+end_or_part("{$}")
+
+end_or_part(part) if remainder(part)
+
+wildcard(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\}$`, part, 1)[0][1]
+
+remainder(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\.\.\.\}$`, part, 1)[0][1]
+
+any_wildcard(part) := wildcard(part)
+
+any_wildcard(part) := remainder(part)
+
+segment_fits(part, segment) if {
+	segment != ""
+	wildcard(part)
+}
+
+segment_fits(part, segment) if {
+	part != ""
+	not contains(part, "{")
+	urlquery.decode(replace(part, "+", "%2B")) == segment
+}
+
+# What the end of a pattern takes of a path, at least one segment of it: the
+# object of its wildcard.
+end_of("", left) := {} if count(left) > 0
+
+end_of("{$}", [""]) := {}
+
+end_of(part, [segment]) := {} if {
+	not contains(part, "{")
+	segment_fits(part, segment)
+}
+
+end_of(part, [segment]) := {wildcard(part): segment} if segment != ""
+
+end_of(part, left) := {remainder(part): concat("/", left)} if count(left) > 0
