@@ -18,9 +18,11 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/ussoio/ussoauthz/internal/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // outcome is a question to an example, and what it must answer.
@@ -50,6 +52,11 @@ var (
 
 func jsonBody(text string) *policy.Body {
 	return &policy.Body{ContentType: "application/json", Bytes: []byte(text)}
+}
+
+// grpcBody frames a message.
+func grpcBody(message string) *policy.Body {
+	return &policy.Body{ContentType: "application/grpc", Bytes: []byte("\x00\x00\x00\x00" + string(rune(len(message))) + message)}
 }
 
 var outcomes = map[string][]outcome{
@@ -94,6 +101,27 @@ var outcomes = map[string][]outcome{
 		{method: "GET", route: public, identity: writer, reason: answers.Allowed, header: "vary: cookie"},
 		{method: "GET", reason: answers.NoRoute, header: "cache-control: no-store"},
 	},
+	"default-routes": {
+		{method: "GET", route: public, reason: answers.Allowed},
+		{method: "GET", route: locked, reason: answers.TokenNotFound},
+		{method: "GET", route: locked, identity: reader, reason: answers.InsufficientScope},
+		{method: "GET", identity: reader, reason: answers.NoRoute},
+	},
+	"own-routes": {
+		{method: "HEAD", path: "health", reason: answers.Allowed},
+		{method: "GET", path: "posts/1", reason: answers.TokenNotFound},
+		{method: "GET", path: "posts/1", identity: reader, reason: answers.Allowed},
+		{method: "GET", path: "posts/1/x", identity: reader, reason: answers.PolicyDenied},
+		{method: "PUT", path: "users/user:1", identity: reader, reason: answers.Allowed},
+	},
+	"grpc-body": {
+		{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: reader, body: grpcBody("\x0a\x01a"), reason: answers.Allowed},
+		{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: reader, body: grpcBody("\x10\x01"), reason: "published"},
+		{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: writer, body: grpcBody("\x10\x01"), reason: answers.Allowed},
+		{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: reader, body: grpcBody("\x18\x01"), reason: "published"},
+		{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: writer, reason: "unreadable"},
+		{method: "POST", path: "shop.v1.Posts/Get", route: public, reason: answers.Allowed},
+	},
 	"rate-limit": {
 		{method: "GET", route: public, identity: reader, reason: answers.Allowed},
 		{method: "GET", reason: answers.NoRoute},
@@ -121,12 +149,13 @@ func TestExamples(t *testing.T) {
 	for _, name := range examples(t) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("examples", name)
+			cfg := configOf(t, dir)
 			for i, o := range outcomes[name] {
-				paths := []string{dir}
+				cfg := cfg
 				if o.data != "" {
-					paths = []string{filepath.Join(dir, "policy.rego"), merged(t, filepath.Join(dir, "data.json"), o.data)}
+					cfg.Paths = []string{filepath.Join(dir, "policy.rego"), merged(t, filepath.Join(dir, "data.json"), o.data)}
 				}
-				engine, err := policy.New(t.Context(), policy.Config{Entrypoint: entrypointOf(t, dir), Paths: paths})
+				engine, err := policy.New(t.Context(), cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -162,25 +191,38 @@ func (o outcome) input() *policy.Input {
 	return in
 }
 
-// entrypointOf reads the fragment of a configuration beside the policy.
-func entrypointOf(t *testing.T, dir string) string {
+// configOf reads the part of a configuration that is beside the policy.
+func configOf(t *testing.T, dir string) policy.Config {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "ussoauthz.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var fragment struct {
+	var part struct {
+		Routes []tenants.Route
 		Policy struct {
-			Entrypoint string
-			Paths      []string
+			Entrypoint      string
+			Paths           []string
+			ProtoDescriptor string `yaml:"proto_descriptor"`
 		}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&fragment); err != nil || len(fragment.Policy.Paths) == 0 {
-		t.Fatalf("%s: %v %+v", dir, err, fragment)
+	if err := decoder.Decode(&part); err != nil || len(part.Policy.Paths)+len(part.Routes) == 0 {
+		t.Fatalf("%s: %v %+v", dir, err, part)
 	}
-	return fragment.Policy.Entrypoint
+	cfg := policy.Config{Entrypoint: part.Policy.Entrypoint}
+	if len(part.Policy.Paths) > 0 {
+		cfg.Paths = []string{dir}
+	}
+	if name, ok := strings.CutSuffix(part.Policy.ProtoDescriptor, ".pb"); ok {
+		source, err := os.ReadFile(filepath.Join(dir, name+".proto"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.ProtoDescriptor = prototest.Write(t, prototest.Set(prototest.Compile(t, string(source))))
+	}
+	return cfg
 }
 
 // merged writes the example's data with what a question changes of it.
@@ -250,6 +292,9 @@ func TestWholeFolder(t *testing.T) {
 			t.Errorf("%s: %d tests ran", dir, ran[dir])
 		}
 		file := filepath.Join(dir, "policy.rego")
+		if len(configOf(t, dir).Paths) == 0 {
+			continue // the embedded policy
+		}
 		if report.Files[file] == nil {
 			t.Fatalf("%s: nothing is covered", file)
 		}

@@ -1,0 +1,29 @@
+# METADATA
+# title: Looking into a gRPC message
+# description: |
+#   Envoy has to send it as bytes: with_request_body {max_request_bytes: 65536,
+#   pack_as_bytes: true} in the filter. Names are in camelCase, 64-bit numbers
+#   are text, and a field without a value is not there.
+# scope: package
+package example.grpc_body
+
+import data.usso
+
+# METADATA
+# title: The answer to the call
+# entrypoint: true
+decision := data.usso.authz.decision if {
+	not creates
+} else := {"allowed": false, "reason": "unreadable"} if {
+	not is_object(input.parsed_body)
+} else := data.usso.authz.decision if {
+	not sells
+} else := data.usso.authz.decision if {
+	usso.has_role("editor")
+} else := {"allowed": false, "reason": "published", "detail": "To publish needs the role 'editor'"}
+
+creates if input.request.segments == ["shop.v1.Posts", "Create"]
+
+sells if input.parsed_body.published
+
+sells if to_number(input.parsed_body.priceCents) > 0
