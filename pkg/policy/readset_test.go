@@ -42,7 +42,7 @@ func TestAnalysis(t *testing.T) {
 		{"a text with values", `decision if $"{input.request.method}-{input.request.host}" == "x"`, "request.host request.method", ""},
 		{"a set", `decision if {input.request.method, input.request.host} == {"a"}`, "request.host request.method", ""},
 		{"a rule that is never true", "default decision := false\ndecision if { false; input.request.method }", "request.method", ""},
-		{"a rule of another package, by a variable", `decision if { some p; data.usso[p] == true }`, "identity.roles identity.scopes identity.workspace_id route.access route.all_roles route.any_scope route.match route.named_workspace route.public route.roles route.scopes route.workspace", ""},
+		{"a rule of another package, by a variable", `decision if { some p; data.usso.authz[p] == true }`, "identity.roles identity.scopes identity.workspace_id route.access route.all_roles route.any_scope route.match route.named_workspace route.public route.roles route.scopes route.workspace", ""},
 		{"the library", `decision if data.usso.access("read:x")`, "identity.scopes", ""},
 		{"the version", `decision if input.version.ext_authz == "v3"`, "version.ext_authz", ""},
 		{"the body", `decision if input.parsed_body.amount < 5`, "parsed_body.amount", ""},
