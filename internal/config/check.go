@@ -28,7 +28,7 @@ func (k *checker) all() {
 	}
 	k.reported = map[string]bool{}
 	for _, check := range []func(){
-		k.unsupported, k.listeners, k.tls, k.log, k.numbers, k.selection, k.identityHeaders, k.policy,
+		k.unsupported, k.listeners, k.tls, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog,
 		k.tenants, k.hosts, k.routes,
 	} {
 		check()
@@ -43,7 +43,6 @@ func (k *checker) unsupported() {
 		asked bool
 	}{
 		{"admin.pprof", k.c.Admin.Pprof},
-		{"decision_log", len(k.c.DecisionLog) > 0},
 		{"jwks_dir", k.c.JWKSDir != ""},
 		{"policy.bundles", len(k.c.Policy.Bundles) > 0},
 		{"revocation", len(k.c.Revocation) > 0},

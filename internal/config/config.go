@@ -33,7 +33,7 @@ type Config struct {
 	IdentityHeaders IdentityHeaders  `yaml:"identity_headers"`
 	ForwardToken    bool             `yaml:"forward_token"` // false: the upstream never sees the credential
 	Policy          Policy           `yaml:"policy"`
-	DecisionLog     map[string]any   `yaml:"decision_log"`
+	DecisionLog     DecisionLog      `yaml:"decision_log"`
 	JWKSDir         string           `yaml:"jwks_dir"`
 	Shutdown        Shutdown         `yaml:"shutdown"`
 	Revocation      map[string]any   `yaml:"revocation"`
@@ -111,6 +111,48 @@ type Policy struct {
 	ProtoDescriptor string         `yaml:"proto_descriptor"` // joined with Config.Dir; "": gRPC bodies are null
 }
 
+// DecisionLog says where decisions are written to, a line for each. The zero
+// value writes none.
+type DecisionLog struct {
+	Console bool            `yaml:"console"` // standard output; the service's own log is on stderr
+	File    DecisionFile    `yaml:"file"`
+	Service DecisionService `yaml:"service"`
+
+	SampleAllows float64        `yaml:"sample_allows"` // the share of allows that are written; denials always are
+	Input        bool           `yaml:"input"`         // what the policy saw too, without credentials
+	Masks        []DecisionMask `yaml:"masks"`
+	Buffer       Size           `yaml:"buffer"` // memory for each writer; twice that while it writes
+}
+
+// Enabled reports whether decisions are written anywhere.
+func (d DecisionLog) Enabled() bool { return d.Console || d.File.Path != "" || d.Service.URL != "" }
+
+// DecisionFile is a log file that rotates.
+type DecisionFile struct {
+	Path     string        `yaml:"path"`      // joined with Config.Dir
+	MaxSize  Size          `yaml:"max_size"`  // beyond, the file is moved aside
+	MaxFiles int           `yaml:"max_files"` // of those moved aside
+	MaxAge   time.Duration `yaml:"max_age"`   // of those moved aside; 0: no bound
+}
+
+// DecisionService speaks OPA's decision log protocol.
+type DecisionService struct {
+	URL       string                    `yaml:"url"`       // without /logs
+	Partition string                    `yaml:"partition"` // a name behind /logs/
+	Token     tenants.Secret            `yaml:"token"`     // sent as Bearer
+	Headers   map[string]tenants.Secret `yaml:"headers"`
+	CAFile    string                    `yaml:"ca_file"` // instead of the system's; joined with Config.Dir
+	AllowHTTP bool                      `yaml:"allow_http"`
+	Delay     time.Duration             `yaml:"delay"` // gathers decisions that long
+}
+
+// DecisionMask hides a part of each record.
+type DecisionMask struct {
+	Op    string `yaml:"op"`   // remove or upsert
+	Path  string `yaml:"path"` // a JSON pointer
+	Value any    `yaml:"value"`
+}
+
 // Shutdown is how long each step of an orderly end may take.
 type Shutdown struct {
 	Drain time.Duration `yaml:"drain"` // reports not ready, still serves
@@ -132,6 +174,11 @@ func Default() Config {
 		},
 		ForwardToken: true,
 		Policy:       Policy{Entrypoint: "usso/authz/decision", Timeout: 100 * time.Millisecond},
-		Shutdown:     Shutdown{Drain: 5 * time.Second, Grace: 15 * time.Second},
+		DecisionLog: DecisionLog{
+			SampleAllows: 1, Buffer: 8 * MiB,
+			File:    DecisionFile{MaxSize: 100 * MiB, MaxFiles: 10},
+			Service: DecisionService{Delay: time.Second},
+		},
+		Shutdown: Shutdown{Drain: 5 * time.Second, Grace: 15 * time.Second},
 	}
 }

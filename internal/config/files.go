@@ -59,7 +59,7 @@ func (k *checker) tls() {
 		k.keyPair(t)
 	}
 	if t.ClientCAFile != "" {
-		k.clientCA(t.ClientCAFile)
+		k.authorities("tls.client_ca_file", t.ClientCAFile)
 	} else if len(t.Peers) > 0 {
 		k.fault("tls.peers", "needs tls.client_ca_file: without it nobody shows a certificate")
 	}
@@ -87,14 +87,15 @@ func (k *checker) keyPair(t *TLS) {
 	}
 }
 
-func (k *checker) clientCA(name string) {
+// authorities checks a file of certificates that others are judged by.
+func (k *checker) authorities(field, name string) {
 	pem, err := readRegular(name)
 	if err != nil {
-		k.fault("tls.client_ca_file", "%s %v", quoteShort(name), err)
+		k.fault(field, "%s %v", quoteShort(name), err)
 		return
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		k.fault("tls.client_ca_file", "%s holds no certificate in PEM", quoteShort(name))
+		k.fault(field, "%s holds no certificate in PEM", quoteShort(name))
 	}
 }
 

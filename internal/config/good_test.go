@@ -36,9 +36,9 @@ func goodFiles() map[string]struct {
 			c.Tenants = []tenants.Config{tenant("acme", "https://sso.acme.example/.well-known/jwks.json", "https://sso.acme.example", "my-app", nil)}
 		}, []string{`1: routes: there are none for acme: …no_route; "- match: /"`}},
 		"every_key.yaml": {everyKey, []string{
-			"40: tenants.globex.type: is HS256: ",
-			"45: tenants.acme.jwks_url: fetches keys without TLS",
-			"52: tenants.acme.verify_nbf: is off: ",
+			"39: tenants.globex.type: is HS256: ",
+			"44: tenants.acme.jwks_url: fetches keys without TLS",
+			"51: tenants.acme.verify_nbf: is off: ",
 		}},
 		"variables.yaml": {func(c *config.Config) {
 			c.Limits.MaxInFlight = 17
@@ -115,7 +115,20 @@ func everyKey(c *config.Config) {
 		Timeout: 250 * time.Millisecond, AllowNet: []string{"opa.example", "10.0.0.1"}, Bundles: map[string]any{},
 		ProtoDescriptor: dir("proto/api.pb"),
 	}
-	c.DecisionLog, c.Revocation = map[string]any{}, map[string]any{}
+	c.DecisionLog = config.DecisionLog{
+		Console: true,
+		File:    config.DecisionFile{Path: dir("decisions.jsonl"), MaxSize: 10 * config.MiB, MaxFiles: 3, MaxAge: 168 * time.Hour},
+		Service: config.DecisionService{
+			URL: "http://logs.example", Partition: "edge/acme", Token: "s3cret", CAFile: dir("tls/ca.pem"),
+			Headers: map[string]tenants.Secret{"X-Api-Key": "k3y"}, AllowHTTP: true, Delay: 2 * time.Second,
+		},
+		SampleAllows: 0.25, Input: true, Buffer: config.MiB,
+		Masks: []config.DecisionMask{
+			{Op: "remove", Path: "/sub"},
+			{Op: "upsert", Path: "/input/request/path", Value: []any{"hidden", int64(1), map[string]any{"a": true}}},
+		},
+	}
+	c.Revocation = map[string]any{}
 	c.Shutdown = config.Shutdown{Drain: time.Second, Grace: 90 * time.Second}
 	c.Routes = []tenants.Route{{Match: "/"}}
 

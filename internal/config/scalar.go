@@ -67,6 +67,8 @@ func scalarParser(t reflect.Type) (parser, bool) {
 		return parseBool, true
 	case reflect.Int:
 		return parseInt, true
+	case reflect.Float64:
+		return parseShare, true
 	}
 	return nil, false
 }
@@ -111,6 +113,8 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case t.Kind() == reflect.Int:
 		return "a whole number"
+	case t.Kind() == reflect.Float64:
+		return "a number from 0 to 1"
 	}
 	return "one string"
 }
@@ -171,6 +175,21 @@ func parseInt(text string, n *yaml.Node, expanded bool, v reflect.Value) error {
 	}
 	v.SetInt(i)
 	return nil
+}
+
+var share = regexp.MustCompile(`^(0|1|0?\.[0-9]{1,17})$`)
+
+// parseShare reads the only decimals there are: parts of a whole.
+func parseShare(text string, n *yaml.Node, expanded bool, v reflect.Value) error {
+	switch {
+	case quoted(n) && !expanded:
+		return errors.New("write a number from 0 to 1, without quotes")
+	case !share.MatchString(text):
+		return errors.New("write a number from 0 to 1, like 0.25")
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	v.SetFloat(f)
+	return err
 }
 
 var bareNumber = regexp.MustCompile(`^[0-9][0-9_.]*$`)

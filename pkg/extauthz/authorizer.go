@@ -85,7 +85,7 @@ func (a *Authorizer) authorize(ctx context.Context, m *Message, record *Record) 
 	}()
 	grpc = isGRPC(m.Headers)
 	r := road{record: record}
-	defer func() { record.walked(m, &r) }() // after a panic too
+	defer func() { record.walked(a, m, &r) }() // after a panic too
 	a.decide(ctx, m, &r, answer)
 	if !answer.Allowed {
 		answer.finish(r.decision, r.scopes(), grpc)

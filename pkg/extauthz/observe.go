@@ -34,6 +34,7 @@ type Record struct {
 	Tenant  *tenants.Tenant       // nil: none was selected
 	Route   int                   // its index in Tenant.Routes; -1: none matched
 	Input   *policy.Input         // nil: the policy was not asked
+	Policy  *policy.Engine        // that decided; nil: the check got to no Authorizer
 
 	TokenCache    jwtverify.Lookup
 	DecisionCache jwtverify.Lookup
@@ -75,11 +76,11 @@ func (r *Record) reached(s Stage) {
 }
 
 // walked notes what the road found.
-func (r *Record) walked(m *Message, road *road) {
+func (r *Record) walked(a *Authorizer, m *Message, road *road) {
 	if r == nil {
 		return
 	}
-	r.Message, r.Tenant, r.Input = m, road.tenant, road.input
+	r.Policy, r.Message, r.Tenant, r.Input = a.policy, m, road.tenant, road.input
 	r.TokenCache, r.DecisionCache = road.lookup, road.decision.Lookup
 	if road.matched {
 		r.Route = road.match.Index
