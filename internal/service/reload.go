@@ -190,6 +190,7 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	// From here on nothing fails.
 	old := s.road.Swap(road)
 	s.checks.Use(road.Authorizer)
+	s.observe.use(road)
 	if certificates != nil && s.tls.Load() != nil {
 		s.tls.Store(certificates)
 	}
@@ -244,6 +245,7 @@ func (s *Service) warnOfFixed(cfg *config.Config) {
 		{"admin", s.cfg.Admin, cfg.Admin},
 		{"log.level", s.cfg.Log.Level, level},
 		{"log.format", s.cfg.Log.Format, cfg.Log.Format},
+		{"decision_log", s.cfg.DecisionLog, cfg.DecisionLog},
 		{"limits", s.cfg.Limits, cfg.Limits},
 		{"shutdown", s.cfg.Shutdown, cfg.Shutdown},
 		{"tls (on or off)", s.cfg.TLS.Enabled(), cfg.TLS.Enabled()},

@@ -37,6 +37,7 @@ type Service struct {
 	level   *slog.LevelVar             // nil: the log's level stays
 	tls     atomic.Pointer[tls.Config] // nil: plaintext
 	checks  *extauthz.Server
+	observe *observer
 	grpc    *grpc.Server
 	health  *health.Server
 	admin   *http.Server
@@ -69,7 +70,11 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	}
 	cfg = s.cfg
 	s.road.Store(road)
-	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log})
+	if s.observe, err = newObserver(cfg, log); err != nil {
+		return nil, err
+	}
+	s.observe.use(road)
+	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log, Observer: s.observe})
 	s.checks.Use(road.Authorizer)
 	if err = s.open(); err != nil {
 		return nil, err
@@ -250,6 +255,9 @@ func (s *Service) Close() {
 	}
 	if s.adminListener != nil {
 		_ = s.adminListener.Close()
+	}
+	if s.observe != nil {
+		s.observe.close(s.log) // after the last check
 	}
 	if road := s.road.Load(); road != nil {
 		road.Close()
