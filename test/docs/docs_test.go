@@ -196,6 +196,10 @@ func checkRego(t *testing.T, b block) {
 	if m == nil {
 		t.Fatal("a policy without a package")
 	}
+	if m[1] == "system.log" {
+		checkMask(t, file)
+		return
+	}
 	e, err := policy.New(t.Context(), policy.Config{Entrypoint: strings.ReplaceAll(m[1], ".", "/") + "/decision", Paths: []string{file}})
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +218,18 @@ func checkRego(t *testing.T, b block) {
 				t.Errorf("%s: allowed %v, reason %s, detail %q", method, d.Allowed, d.Reason, d.Detail)
 			}
 		}
+	}
+}
+
+// checkMask asks the rules of a decision log's mask for an event of acme.
+func checkMask(t *testing.T, file string) {
+	e, err := policy.New(t.Context(), policy.Config{Paths: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	masks, err := e.Mask(t.Context(), map[string]any{"result": map[string]any{"tenant": "acme"}})
+	if err != nil || len(masks) < 2 {
+		t.Errorf("%v %v", masks, err)
 	}
 }
 
