@@ -32,6 +32,7 @@ func main() {
 // options is what the command line says.
 type options struct {
 	ussoauthz, floor string
+	envoy            string
 	rounds           int
 	each             time.Duration
 	only             *regexp.Regexp
@@ -43,6 +44,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.ussoauthz, "ussoauthz", "bin/ussoauthz", "the service's binary")
 	flags.StringVar(&o.floor, "floor", "bin/bench-floor", "the floor's binary")
+	flags.StringVar(&o.envoy, "envoy", "", "Envoy's binary; empty: as for the end-to-end tests")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured")
 	seconds := flags.Float64("seconds", 0.5, "how long a server is driven in a round")
 	only := flags.String("only", "", "a regular expression: the scenarios to run; empty: all")
@@ -83,15 +85,31 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.R
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	var chosen []scenario
+	var checks []scenario
 	for _, s := range scenarios() {
 		if o.only.MatchString(s.name) {
-			chosen = append(chosen, s)
+			checks = append(checks, s)
 		}
 	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no scenario matches %q", o.only)
+	var ways []*edge
+	for _, e := range edges() {
+		if o.only.MatchString(e.name) {
+			ways = append(ways, e)
+		}
 	}
 	r = report.New(o.rounds, o.each)
-	return r, l.measureChecks(ctx, chosen, o, r, progress)
+	if len(checks) > 0 {
+		if err := l.measureChecks(ctx, checks, o, r, progress); err != nil {
+			return nil, err
+		}
+	}
+	if len(ways) > 0 {
+		if err := l.measureEdges(ctx, ways, o, r, progress); err != nil {
+			return nil, err
+		}
+	}
+	if len(checks)+len(ways) == 0 {
+		return nil, fmt.Errorf("no scenario matches %q", o.only)
+	}
+	return r, nil
 }

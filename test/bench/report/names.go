@@ -20,3 +20,19 @@ const (
 	ManyTenants  = "10,000 tenants, 10,000 hot tokens"
 	ManyRoutes   = "5,000 routes"
 )
+
+// The ways through Envoy.
+const (
+	EnvoyAlone    = "Envoy: no authorization"
+	EnvoyJWT      = "Envoy: jwt_authn"
+	EnvoyJWTCache = "Envoy: jwt_authn with its cache"
+	EnvoyFloor    = "Envoy: the floor"
+	EnvoyOurs     = "Envoy: ussoauthz"
+	EnvoyJWT100   = "Envoy: jwt_authn, 100 tenants"
+	EnvoyJWT1000  = "Envoy: jwt_authn, 1,000 tenants"
+	EnvoyOurs1000 = "Envoy: ussoauthz, 1,000 tenants"
+	EnvoyAlone1   = "Envoy: no authorization, 1 in flight"
+	EnvoyJWT1     = "Envoy: jwt_authn, 1 in flight"
+	EnvoyFloor1   = "Envoy: the floor, 1 in flight"
+	EnvoyOurs1    = "Envoy: ussoauthz, 1 in flight"
+)

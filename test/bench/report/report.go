@@ -3,10 +3,7 @@
 package report
 
 import (
-	"fmt"
-	"io"
 	"runtime"
-	"text/tabwriter"
 	"time"
 
 	"github.com/ussoio/ussoauthz/test/bench/measure"
@@ -20,6 +17,7 @@ type Report struct {
 	Rounds    int           `json:"rounds"`
 	Each      time.Duration `json:"each_ns"` // of a server in a round
 	Scenarios []Scenario    `json:"scenarios"`
+	Edges     []Edge        `json:"edges"`
 	Skipped   []string      `json:"skipped,omitempty"` // what this version of the service has no configuration for
 
 	// Verify is one bare verification of an Ed25519 signature, in microseconds.
@@ -53,6 +51,16 @@ type Scenario struct {
 	Ratio    measure.Summary `json:"ratio"` // of the CPU, of each round
 }
 
+// Edge is a way through Envoy. The processor time is Envoy's and that of the
+// service that it asks.
+type Edge struct {
+	Name     string           `json:"name"`
+	InFlight int              `json:"in_flight"`
+	Server                    // of both
+	Added    *measure.Summary `json:"added_us,omitempty"` // to what Envoy costs alone, of each round
+	rounds   []Sample
+}
+
 // New begins a report.
 func New(rounds int, each time.Duration) *Report {
 	return &Report{When: time.Now().UTC(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: rounds, Each: each}
@@ -68,6 +76,31 @@ func (r *Report) Add(name string, inFlight int, floor, ours []Sample) {
 	r.Scenarios = append(r.Scenarios, Scenario{
 		Name: name, InFlight: inFlight, Floor: serverOf(floor), Ours: serverOf(ours), Ratio: measure.Summarize(ratios),
 	})
+}
+
+// AddEdge adds a way through Envoy. Envoy alone comes before all with as many
+// in flight.
+func (r *Report) AddEdge(name string, inFlight int, rounds []Sample) {
+	e := Edge{Name: name, InFlight: inFlight, Server: serverOf(rounds), rounds: rounds}
+	if alone := r.alone(inFlight); alone != nil {
+		added := make([]float64, len(rounds))
+		for i := range added {
+			added[i] = micros(rounds[i].CPU - alone.rounds[i].CPU)
+		}
+		s := measure.Summarize(added)
+		e.Added = &s
+	}
+	r.Edges = append(r.Edges, e)
+}
+
+// alone finds Envoy without authorization.
+func (r *Report) alone(inFlight int) *Edge {
+	for i, e := range r.Edges {
+		if e.InFlight == inFlight && (e.Name == EnvoyAlone || e.Name == EnvoyAlone1) {
+			return &r.Edges[i]
+		}
+	}
+	return nil
 }
 
 // AddVerify adds the cost of a bare verification, one value for each round.
@@ -98,16 +131,3 @@ func serverOf(samples []Sample) (s Server) {
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// Table writes the figures for a terminal.
-func (r *Report) Table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "scenario\tin flight\tfloor µs\tours µs\tratio\tlow\thigh\tfloor p50\tp99\tours p50\tp99\tours/s\t")
-	for _, s := range r.Scenarios {
-		fmt.Fprintf(t, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t\n",
-			s.Name, s.InFlight, s.Floor.CPU.Median, s.Ours.CPU.Median, s.Ratio.Median, s.Ratio.Low, s.Ratio.High,
-			s.Floor.P50.Median, s.Floor.P99.Median, s.Ours.P50.Median, s.Ours.P99.Median, s.Ours.Rate.Median)
-	}
-	fmt.Fprintf(t, "one bare ed25519.Verify\t\t\t%.2f\t\t%.2f\t%.2f\t\t\t\t\t\t\n", r.Verify.Median, r.Verify.Low, r.Verify.High)
-	return t.Flush()
-}

@@ -1,7 +1,9 @@
 package world
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -58,6 +60,22 @@ func (c Call) Message(n int) ([]byte, error) {
 		MetadataContext:      &corev3.Metadata{},
 		RouteMetadataContext: &corev3.Metadata{},
 	}})
+}
+
+// HTTP returns the call as a client sends it to Envoy, with the header that
+// names its tenant.
+func (c Call) HTTP(tenant int) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nhost: %s\r\nx-tenant-id: %s\r\n", c.Path, c.Host, tenantOf(tenant))
+	for _, l := range c.headers("") {
+		switch l[0] {
+		case ":authority", ":path", ":method", ":scheme", "x-forwarded-for", "x-forwarded-proto", "x-request-id": // Envoy's
+		default:
+			fmt.Fprintf(&b, "%s: %s\r\n", l[0], l[1])
+		}
+	}
+	b.WriteString("\r\n")
+	return []byte(b.String())
 }
 
 func address(host string, port uint32) *corev3.Address {

@@ -1,0 +1,56 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table writes the figures for a terminal.
+func (r *Report) Table(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if len(r.Scenarios) > 0 {
+		row(t, "scenario", "in flight", "floor µs", "ours µs", "ratio", "low", "high", "floor p50", "p99", "ours p50", "p99", "ours/s")
+	}
+	for _, s := range r.Scenarios {
+		row(t, s.Name, s.InFlight, s.Floor.CPU.Median, s.Ours.CPU.Median, s.Ratio.Median, s.Ratio.Low, s.Ratio.High,
+			whole(s.Floor.P50.Median), whole(s.Floor.P99.Median), whole(s.Ours.P50.Median), whole(s.Ours.P99.Median), whole(s.Ours.Rate.Median))
+	}
+	if len(r.Scenarios) > 0 {
+		row(t, "one bare ed25519.Verify", "", "", r.Verify.Median, "", r.Verify.Low, r.Verify.High, "", "", "", "", "")
+		row(t, "", "", "", "", "", "", "", "", "", "", "", "")
+	}
+	if len(r.Edges) > 0 {
+		row(t, "through Envoy", "in flight", "µs", "added µs", "", "low", "high", "p50", "p99", "", "", "per s")
+	}
+	for _, e := range r.Edges {
+		var added, low, high any = "", "", ""
+		if e.Added != nil {
+			added, low, high = e.Added.Median, e.Added.Low, e.Added.High
+		}
+		row(t, e.Name, e.InFlight, e.CPU.Median, added, "", low, high, whole(e.P50.Median), whole(e.P99.Median), "", "", whole(e.Rate.Median))
+	}
+	if len(r.Skipped) > 0 {
+		row(t, "not measured, for want of a configuration: "+strings.Join(r.Skipped, ", "))
+	}
+	return t.Flush()
+}
+
+// whole is a figure whose decimals say nothing.
+type whole float64
+
+// row writes cells, decimals with two places.
+func row(w io.Writer, cells ...any) {
+	for _, c := range cells {
+		switch v := c.(type) {
+		case float64:
+			fmt.Fprintf(w, "%.2f\t", v)
+		case whole:
+			fmt.Fprintf(w, "%.0f\t", float64(v))
+		default:
+			fmt.Fprintf(w, "%v\t", v)
+		}
+	}
+	fmt.Fprintln(w) // a tabwriter tells at its Flush what went wrong
+}
