@@ -31,16 +31,16 @@ type edge struct {
 	samples  []report.Sample
 }
 
-func edges() []*edge {
+func (z size) edges() []*edge {
 	return []*edge{
 		{name: report.EnvoyAlone},
 		{name: report.EnvoyJWT, native: &world.NativeJWT{Tenants: 1}, identity: true},
-		{name: report.EnvoyJWTCache, native: &world.NativeJWT{Tenants: 1, Cache: 2 * users}, identity: true},
+		{name: report.EnvoyJWTCache, native: &world.NativeJWT{Tenants: 1, Cache: 2 * z.users}, identity: true},
 		{name: report.EnvoyFloor, authz: "floor"},
 		{name: report.EnvoyOurs, authz: "service", identity: true},
-		{name: report.EnvoyJWT100, tenants: 100, native: &world.NativeJWT{Tenants: 100}, identity: true},
-		{name: report.EnvoyJWT1000, tenants: 1000, native: &world.NativeJWT{Tenants: 1000}, identity: true},
-		{name: report.EnvoyOurs1000, tenants: 1000, authz: "service", identity: true},
+		{name: report.EnvoyJWT100, tenants: min(100, z.edge), native: &world.NativeJWT{Tenants: min(100, z.edge)}, identity: true},
+		{name: report.EnvoyJWT1000, tenants: z.edge, native: &world.NativeJWT{Tenants: z.edge}, identity: true},
+		{name: report.EnvoyOurs1000, tenants: z.edge, authz: "service", identity: true},
 		{name: report.EnvoyAlone1, inFlight: 1},
 		{name: report.EnvoyJWT1, inFlight: 1, native: &world.NativeJWT{Tenants: 1}, identity: true},
 		{name: report.EnvoyFloor1, inFlight: 1, authz: "floor"},
@@ -50,7 +50,19 @@ func edges() []*edge {
 
 // measureEdges measures requests through one Envoy that has all edges, round by
 // round: what Envoy and the service behind it cost together.
-func (l *lab) measureEdges(ctx context.Context, list []*edge, o options, r *report.Report, progress io.Writer) (err error) {
+func (l *lab) measureEdges(ctx context.Context, o options, r *report.Report, progress io.Writer) (err error) {
+	var list []*edge
+	for _, e := range l.size.edges() {
+		if o.only.MatchString(e.name) {
+			list = append(list, e)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if l.envoy, err = o.findEnvoy(ctx, progress); err != nil {
+		return err
+	}
 	upstream, err := world.NewUpstream()
 	if err != nil {
 		return err
@@ -85,7 +97,7 @@ func (l *lab) measureEdges(ctx context.Context, list []*edge, o options, r *repo
 
 // startEnvoy starts what the edges ask, and Envoy with a listener for each.
 func (l *lab) startEnvoy(ctx context.Context, upstream string, list []*edge) (*stack.Process, error) {
-	issuers, err := l.issuers(world.Setup{Tenants: 1000})
+	issuers, err := l.issuers(world.Setup{Tenants: l.size.edge})
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +129,7 @@ func (l *lab) startEnvoy(ctx context.Context, upstream string, list []*edge) (*s
 	}
 	defer func() { _ = log.Close() }() // Envoy has it open
 	// One worker: a number of cores would only divide the same work.
-	proxy, err := stack.StartProcess("envoy", log, nil, l.binaries.envoy,
+	proxy, err := stack.StartProcess("envoy", log, nil, l.envoy,
 		"-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
 	if err != nil {
 		return nil, err
@@ -135,11 +147,11 @@ func (l *lab) prepareEdge(ctx context.Context, e *edge) (err error) {
 		e.inFlight = 32
 	}
 	// The same issuers for all, so that all requests are the same.
-	issuers, err := l.issuers(world.Setup{Tenants: 1000})
+	issuers, err := l.issuers(world.Setup{Tenants: l.size.edge})
 	if err != nil {
 		return err
 	}
-	e.requests = make([][]byte, users)
+	e.requests = make([][]byte, l.size.users)
 	for n := range e.requests {
 		tenant := n % e.tenants
 		token, err := issuers.Mint(tenant, n, fmt.Sprint("edge-", n), nil)
@@ -152,7 +164,7 @@ func (l *lab) prepareEdge(ctx context.Context, e *edge) (err error) {
 	case "floor":
 		e.server, err = l.floor(ctx, "tcp")
 	case "service":
-		e.server, err = l.service(ctx, world.Setup{Tenants: 1000, Routes: 10})
+		e.server, err = l.service(ctx, world.Setup{Tenants: l.size.edge, Routes: 10})
 	}
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 
 // lab starts what the scenarios need, once for all of them.
 type lab struct {
-	binaries options
+	options
 	dir      string
 	worlds   map[[2]int]*world.Issuers // by tenants and keys
 	services map[world.Setup]*server
@@ -26,7 +26,7 @@ func newLab(o options) (*lab, error) {
 		return nil, err
 	}
 	return &lab{
-		binaries: o, dir: dir,
+		options: o, dir: dir,
 		worlds: map[[2]int]*world.Issuers{}, services: map[world.Setup]*server{}, floors: map[string]*server{},
 	}, nil
 }
@@ -68,7 +68,7 @@ func (l *lab) floor(ctx context.Context, network string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	started, err := startServer(ctx, s, dir, nil, l.binaries.floor, "-listen", listen, "-admin", s.admin)
+	started, err := startServer(ctx, s, dir, nil, l.options.floor, "-listen", listen, "-admin", s.admin)
 	if err == nil {
 		l.floors[network] = started
 	}
@@ -80,7 +80,16 @@ func (l *lab) service(ctx context.Context, setup world.Setup) (*server, error) {
 	if s := l.services[setup]; s != nil {
 		return s, nil
 	}
-	s := server{name: fmt.Sprintf("ussoauthz-%d", len(l.services)), network: setup.Network()}
+	s, err := l.startService(ctx, fmt.Sprintf("ussoauthz-%d", len(l.services)), setup)
+	if err == nil {
+		l.services[setup] = s
+	}
+	return s, err
+}
+
+// startService starts one that the caller stops.
+func (l *lab) startService(ctx context.Context, name string, setup world.Setup) (*server, error) {
+	s := server{name: name, network: setup.Network()}
 	dir, listen, err := l.place(&s)
 	if err != nil {
 		return nil, err
@@ -90,11 +99,7 @@ func (l *lab) service(ctx context.Context, setup world.Setup) (*server, error) {
 		return nil, err
 	}
 	env := []string{"USSOAUTHZ_ADMIN=" + s.admin}
-	started, err := startServer(ctx, s, dir, env, l.binaries.ussoauthz, "serve", "-c", file)
-	if err == nil {
-		l.services[setup] = started
-	}
-	return started, err
+	return startServer(ctx, s, dir, env, l.options.ussoauthz, "serve", "-c", file)
 }
 
 func (l *lab) write(setup world.Setup, dir, listen string) (string, error) {
@@ -115,7 +120,7 @@ func (l *lab) accepts(ctx context.Context, setup world.Setup) bool {
 	if err != nil {
 		return false
 	}
-	c := exec.CommandContext(ctx, l.binaries.ussoauthz, "validate", "-c", file)
+	c := exec.CommandContext(ctx, l.options.ussoauthz, "validate", "-c", file)
 	c.Env = append(os.Environ(), "USSOAUTHZ_ADMIN=127.0.0.1:0")
 	return c.Run() == nil
 }

@@ -13,10 +13,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/envoybin"
 	"github.com/ussoio/ussoauthz/test/bench/report"
 )
 
@@ -31,24 +33,31 @@ func main() {
 
 // options is what the command line says.
 type options struct {
-	ussoauthz, floor string
-	envoy            string
-	rounds           int
-	each             time.Duration
-	only             *regexp.Regexp
-	json             string
+	ussoauthz, floor, envoy string
+
+	rounds  int
+	each    time.Duration
+	only    *regexp.Regexp
+	size    size
+	profile string // a folder
+
+	json, chart, page string // files to write
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&o.ussoauthz, "ussoauthz", "bin/ussoauthz", "the service's binary")
-	flags.StringVar(&o.floor, "floor", "bin/bench-floor", "the floor's binary")
-	flags.StringVar(&o.envoy, "envoy", "", "Envoy's binary; empty: as for the end-to-end tests")
+	flags.StringVar(&o.ussoauthz, "ussoauthz", "bin/ussoauthz", "the service's `binary`")
+	flags.StringVar(&o.floor, "floor", "bin/bench-floor", "the floor's `binary`")
+	flags.StringVar(&o.envoy, "envoy", "", "Envoy's `binary`; empty: as the end-to-end tests find it")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured")
 	seconds := flags.Float64("seconds", 0.5, "how long a server is driven in a round")
-	only := flags.String("only", "", "a regular expression: the scenarios to run; empty: all")
-	flags.StringVar(&o.json, "json", "", "a file for the figures")
+	only := flags.String("only", "", "a regular `expression`: the scenarios to run; empty: all")
+	tiny := flags.Bool("tiny", false, "few tenants, routes and tokens: to try the bench itself")
+	flags.StringVar(&o.profile, "profile", "", "a `folder` for CPU profiles of the service, one for each scenario")
+	flags.StringVar(&o.json, "json", "", "a `file` for the figures")
+	flags.StringVar(&o.chart, "chart", "", "a `file` for the chart, as SVG")
+	flags.StringVar(&o.page, "page", "", "a Markdown `file` whose generated part is replaced")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -56,6 +65,10 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		return o, fmt.Errorf("a round and some milliseconds are the least, and flags are all there is: %q", args)
 	}
 	o.each = time.Duration(*seconds * float64(time.Second))
+	o.size = full
+	if *tiny {
+		o.size = small
+	}
 	o.only, err = regexp.Compile(*only)
 	return o, err
 }
@@ -65,18 +78,35 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	result, err := measureAll(ctx, o, stderr)
+	r, err := measureAll(ctx, o, stderr)
 	if err != nil {
 		return err
 	}
-	if err := result.Table(stdout); err != nil || o.json == "" {
-		return err
+	return errors.Join(r.Table(stdout), write(o, r))
+}
+
+// write writes the files that were asked for.
+func write(o options, r *report.Report) error {
+	var errs []error
+	if o.json != "" {
+		text, err := json.MarshalIndent(r, "", "  ")
+		errs = append(errs, err, os.WriteFile(o.json, append(text, '\n'), 0o644))
 	}
-	text, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return err
+	if o.chart != "" {
+		errs = append(errs, os.WriteFile(o.chart, []byte(r.SVG()), 0o644))
 	}
-	return os.WriteFile(o.json, append(text, '\n'), 0o644)
+	if o.page != "" {
+		old, err := os.ReadFile(o.page)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		page, err := r.Page(string(old))
+		if err != nil {
+			return errors.Join(append(errs, fmt.Errorf("%s: %w", o.page, err))...)
+		}
+		errs = append(errs, os.WriteFile(o.page, []byte(page), 0o644))
+	}
+	return errors.Join(errs...)
 }
 
 func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.Report, err error) {
@@ -85,31 +115,26 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.R
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	var checks []scenario
-	for _, s := range scenarios() {
-		if o.only.MatchString(s.name) {
-			checks = append(checks, s)
-		}
-	}
-	var ways []*edge
-	for _, e := range edges() {
-		if o.only.MatchString(e.name) {
-			ways = append(ways, e)
-		}
-	}
 	r = report.New(o.rounds, o.each)
-	if len(checks) > 0 {
-		if err := l.measureChecks(ctx, checks, o, r, progress); err != nil {
+	parts := []func(context.Context, options, *report.Report, io.Writer) error{
+		l.measureChecks, l.measureEdges, l.measureStart, l.measureMemory,
+	}
+	for _, measure := range parts {
+		if err := measure(ctx, o, r, progress); err != nil {
 			return nil, err
 		}
 	}
-	if len(ways) > 0 {
-		if err := l.measureEdges(ctx, ways, o, r, progress); err != nil {
-			return nil, err
-		}
-	}
-	if len(checks)+len(ways) == 0 {
+	if r.Empty() {
 		return nil, fmt.Errorf("no scenario matches %q", o.only)
 	}
+	r.Goals = r.Judge()
 	return r, nil
+}
+
+// envoy finds the binary.
+func (o options) findEnvoy(ctx context.Context, progress io.Writer) (string, error) {
+	if o.envoy != "" {
+		return filepath.Abs(o.envoy)
+	}
+	return envoybin.Find(ctx, ".cache", progress)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/test/bench/drive"
 	"github.com/ussoio/ussoauthz/test/bench/report"
+	"github.com/ussoio/ussoauthz/test/bench/world"
 )
 
 // pair is a scenario with its two servers.
@@ -80,7 +81,7 @@ func (p *pair) warm() error {
 }
 
 // round drives both servers, each first in every second round.
-func (p *pair) round(l *lab, round int, each time.Duration) (err error) {
+func (p *pair) round(ctx context.Context, l *lab, round int, each time.Duration) (err error) {
 	load := drive.Load{InFlight: p.inFlight, For: each}
 	if p.once {
 		issuers, err := l.issuers(p.setup)
@@ -103,7 +104,7 @@ func (p *pair) round(l *lab, round int, each time.Duration) (err error) {
 		if n == 1 {
 			load.Want = p.want
 		}
-		sample, err := p.measure(servers[n], load)
+		sample, err := p.measure(ctx, servers[n], load)
 		if err != nil {
 			return err
 		}
@@ -112,22 +113,31 @@ func (p *pair) round(l *lab, round int, each time.Duration) (err error) {
 	return nil
 }
 
-func (p *pair) measure(s *server, load drive.Load) (report.Sample, error) {
+func (p *pair) measure(ctx context.Context, s *server, load drive.Load) (report.Sample, error) {
 	if !p.half {
-		return s.measure(load)
+		return s.measure(ctx, load)
 	}
 	free := load
 	free.For /= 2
-	full, err := s.measure(free)
+	full, err := s.measure(ctx, free)
 	if err != nil {
 		return report.Sample{}, err
 	}
 	load.Rate, load.InFlight = full.Rate/2, 1000
-	return s.measure(load)
+	return s.measure(ctx, load)
 }
 
 // measureChecks measures all scenarios, round by round.
-func (l *lab) measureChecks(ctx context.Context, list []scenario, o options, r *report.Report, progress io.Writer) error {
+func (l *lab) measureChecks(ctx context.Context, o options, r *report.Report, progress io.Writer) error {
+	var list []scenario
+	for _, s := range l.size.scenarios() {
+		if o.only.MatchString(s.name) {
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
 	pairs, err := l.pairs(ctx, list, r)
 	if err != nil {
 		return err
@@ -144,7 +154,7 @@ func (l *lab) measureChecks(ctx context.Context, list []scenario, o options, r *
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := p.round(l, round, o.each); err != nil {
+			if err := p.round(ctx, l, round, o.each); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
@@ -153,5 +163,10 @@ func (l *lab) measureChecks(ctx context.Context, list []scenario, o options, r *
 		r.Add(p.name, p.inFlight, p.samples[0], p.samples[1])
 	}
 	r.AddVerify(verify)
-	return nil
+	issuers, err := l.issuers(world.Setup{Tenants: 1})
+	if err != nil {
+		return err
+	}
+	r.GeneratedAllocs, err = generatedAllocs(issuers)
+	return err
 }

@@ -25,10 +25,20 @@ type scenario struct {
 // batch is what a round sends. warm is sent before, unmeasured.
 type batch struct{ warm, messages [][]byte }
 
-const (
-	users = 1000 // whose tokens are hot
-	many  = 10_000
-	fresh = 3000 // messages of a round that are sent once
+// size is how much of everything there is.
+type size struct {
+	users   int // whose tokens are hot
+	tenants int // where there are many
+	routes  int // where there are many
+	fresh   int // messages of a round that are sent once
+	edge    int // tenants behind Envoy, where there are many
+	memory  int // tenants of the measure of memory
+	tokens  int // of it, in all
+}
+
+var (
+	full  = size{users: 1000, tenants: 10_000, routes: 5000, fresh: 3000, edge: 1000, memory: 10_000, tokens: 100_000}
+	small = size{users: 20, tenants: 20, routes: 20, fresh: 40, edge: 20, memory: 20, tokens: 100}
 )
 
 // decisionLog is the section that the log of decisions needs.
@@ -64,7 +74,7 @@ decision if {
 `
 )
 
-func scenarios() []scenario {
+func (z size) scenarios() []scenario {
 	setup := func(change func(*world.Setup)) world.Setup {
 		s := world.Setup{Tenants: 1, Routes: 10}
 		if change != nil {
@@ -76,23 +86,23 @@ func scenarios() []scenario {
 	allowed := drive.Want{Reason: string(answers.Allowed)}
 	denied := func(r answers.Reason) drive.Want { return drive.Want{Code: 16, Reason: string(r)} }
 	list := []scenario{
-		{name: report.Hot, setup: plain, messages: hot(1, users, 10)},
-		{name: report.HotAlone, setup: plain, inFlight: 1, messages: hot(1, users, 10)},
-		{name: report.HotHalf, setup: plain, messages: hot(1, users, 10), half: true},
-		{name: report.HotUnix, setup: setup(func(s *world.Setup) { s.Unix = true }), messages: hot(1, users, 10)},
-		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, users, 10), optional: true},
-		{name: report.Uncached, setup: setup(func(s *world.Setup) { s.More = "caches: {tokens: 0, decisions: 0}\n" }), messages: hot(1, users, 10)},
-		{name: report.Cold, setup: plain, messages: cold, once: true},
-		{name: report.Miss, setup: plain, messages: miss, once: true},
-		{name: report.TimeOfDay, setup: setup(func(s *world.Setup) { s.Policy = timeOfDay }), messages: hot(1, users, 10)},
-		{name: report.Attributes, setup: setup(func(s *world.Setup) { s.Policy = attributes }), messages: hot(1, users, 10)},
-		{name: report.BadSignature, setup: plain, want: denied(answers.TokenInvalid), messages: bad(badSignature)},
-		{name: report.UnknownKey, setup: plain, want: denied(answers.TokenInvalid), messages: bad(unknownKey)},
-		{name: report.Garbage, setup: plain, want: denied(answers.TokenInvalid), messages: bad(garbage)},
-		{name: report.Expired, setup: plain, want: denied(answers.TokenExpired), messages: bad(expired)},
-		{name: report.OneTenant, setup: plain, messages: hot(1, many, 10)},
-		{name: report.ManyTenants, setup: setup(func(s *world.Setup) { s.Tenants = many }), messages: hot(many, many, 10)},
-		{name: report.ManyRoutes, setup: setup(func(s *world.Setup) { s.Routes = 5000 }), messages: hot(1, users, 5000)},
+		{name: report.Hot, setup: plain, messages: hot(1, z.users, 10)},
+		{name: report.HotAlone, setup: plain, inFlight: 1, messages: hot(1, z.users, 10)},
+		{name: report.HotHalf, setup: plain, messages: hot(1, z.users, 10), half: true},
+		{name: report.HotUnix, setup: setup(func(s *world.Setup) { s.Unix = true }), messages: hot(1, z.users, 10)},
+		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, z.users, 10), optional: true},
+		{name: report.Uncached, setup: setup(func(s *world.Setup) { s.More = "caches: {tokens: 0, decisions: 0}\n" }), messages: hot(1, z.users, 10)},
+		{name: report.Cold, setup: plain, messages: z.cold, once: true},
+		{name: report.Miss, setup: plain, messages: z.miss, once: true},
+		{name: report.TimeOfDay, setup: setup(func(s *world.Setup) { s.Policy = timeOfDay }), messages: hot(1, z.users, 10)},
+		{name: report.Attributes, setup: setup(func(s *world.Setup) { s.Policy = attributes }), messages: hot(1, z.users, 10)},
+		{name: report.BadSignature, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(badSignature)},
+		{name: report.UnknownKey, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(unknownKey)},
+		{name: report.Garbage, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(garbage)},
+		{name: report.Expired, setup: plain, want: denied(answers.TokenExpired), messages: z.bad(expired)},
+		{name: report.OneTenant, setup: plain, messages: hot(1, z.tenants, 10)},
+		{name: report.ManyTenants, setup: setup(func(s *world.Setup) { s.Tenants = z.tenants }), messages: hot(z.tenants, z.tenants, 10)},
+		{name: report.ManyRoutes, setup: setup(func(s *world.Setup) { s.Routes = z.routes }), messages: hot(1, z.users, z.routes)},
 	}
 	for i := range list {
 		if list[i].want == (drive.Want{}) {
@@ -135,9 +145,9 @@ func hot(tenants, users, routes int) func(*world.Issuers, int) (batch, error) {
 }
 
 // cold are tokens that nobody has seen, of users whose rights are known.
-func cold(w *world.Issuers, round int) (b batch, err error) {
-	b.messages, err = encode(fresh, func(n int) (world.Call, error) {
-		token, err := w.Mint(0, n%users, fmt.Sprintf("cold-%d-%d", round, n), nil)
+func (z size) cold(w *world.Issuers, round int) (b batch, err error) {
+	b.messages, err = encode(z.fresh, func(n int) (world.Call, error) {
+		token, err := w.Mint(0, n%z.users, fmt.Sprintf("cold-%d-%d", round, n), nil)
 		return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: token}, err
 	})
 	return b, err
@@ -145,9 +155,9 @@ func cold(w *world.Issuers, round int) (b batch, err error) {
 
 // miss are hot tokens, each with rights that no decision was made about: they
 // are warmed on a public path, where another decision is made.
-func miss(w *world.Issuers, round int) (b batch, err error) {
-	tokens := make([]string, fresh)
-	b.warm, err = encode(fresh, func(n int) (world.Call, error) {
+func (z size) miss(w *world.Issuers, round int) (b batch, err error) {
+	tokens := make([]string, z.fresh)
+	b.warm, err = encode(z.fresh, func(n int) (world.Call, error) {
 		id := fmt.Sprintf("miss-%d-%d", round, n)
 		token, err := w.Mint(0, n, id, func(claims map[string]any) {
 			claims["scopes"] = []string{"read:items", "read:" + id}
@@ -158,16 +168,16 @@ func miss(w *world.Issuers, round int) (b batch, err error) {
 	if err != nil {
 		return b, err
 	}
-	b.messages, err = encode(fresh, func(n int) (world.Call, error) {
+	b.messages, err = encode(z.fresh, func(n int) (world.Call, error) {
 		return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: tokens[n]}, nil
 	})
 	return b, err
 }
 
 // bad are calls with tokens that are refused.
-func bad(token func(w *world.Issuers, n int) (string, error)) func(*world.Issuers, int) (batch, error) {
+func (z size) bad(token func(w *world.Issuers, n int) (string, error)) func(*world.Issuers, int) (batch, error) {
 	return func(w *world.Issuers, _ int) (b batch, err error) {
-		b.messages, err = encode(users, func(n int) (world.Call, error) {
+		b.messages, err = encode(z.users, func(n int) (world.Call, error) {
 			t, err := token(w, n)
 			return world.Call{Host: world.Host(0), Path: itemPath(n, 10), Token: t}, err
 		})

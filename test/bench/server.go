@@ -23,6 +23,8 @@ type server struct {
 	address string
 	admin   string // host:port of its HTTP
 	process *stack.Process
+	took    time.Duration // from its start until it was ready
+	asking  float64       // allocations of one reading of them; 0: unknown
 	conn    *drive.Conn
 	log     *os.File
 }
@@ -33,10 +35,13 @@ func startServer(ctx context.Context, s server, dir string, env []string, path s
 	if err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	if s.process, err = stack.StartProcess(s.name, s.log, env, path, args...); err != nil {
 		return nil, errors.Join(err, s.log.Close())
 	}
 	if err = ready(ctx, s.process, "http://"+s.admin+"/readyz"); err == nil {
+		s.took = time.Since(begun)
+		s.asking = s.ownMallocs(ctx)
 		s.conn, err = drive.Dial(s.network, s.address)
 	}
 	if err != nil {
@@ -89,7 +94,8 @@ func (s *server) quiet(ctx context.Context) error {
 }
 
 // measure drives a load and reads what it cost the server.
-func (s *server) measure(load drive.Load) (report.Sample, error) {
+func (s *server) measure(ctx context.Context, load drive.Load) (report.Sample, error) {
+	allocated, _ := s.mallocs(ctx)
 	before, err := measure.CPU(s.process.PID())
 	if err != nil {
 		return report.Sample{}, err
@@ -99,7 +105,14 @@ func (s *server) measure(load drive.Load) (report.Sample, error) {
 		return report.Sample{}, fmt.Errorf("%s: %w", s.name, err)
 	}
 	after, err := measure.CPU(s.process.PID())
-	return sampleOf(r, after-before), err
+	if err != nil {
+		return report.Sample{}, err
+	}
+	sample := sampleOf(r, after-before)
+	if now, ok := s.mallocs(ctx); ok && s.asking > 0 {
+		sample.Allocs = max(0, now-allocated-s.asking) / float64(r.Checks)
+	}
+	return sample, nil
 }
 
 // sampleOf makes a sample of a run that sent one request at least, which every

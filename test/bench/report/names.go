@@ -36,3 +36,9 @@ const (
 	EnvoyFloor1   = "Envoy: the floor, 1 in flight"
 	EnvoyOurs1    = "Envoy: ussoauthz, 1 in flight"
 )
+
+// The service as a whole.
+const (
+	StartTime    = "start with 10,000 tenants and 5,000 routes"
+	ResidentSize = "memory of 10,000 tenants with 10 keys each and 100,000 tokens"
+)

@@ -20,8 +20,17 @@ type Report struct {
 	Edges     []Edge        `json:"edges"`
 	Skipped   []string      `json:"skipped,omitempty"` // what this version of the service has no configuration for
 
+	Start  *Start  `json:"start,omitempty"`
+	Memory *Memory `json:"memory,omitempty"`
+
+	// GeneratedAllocs are the allocations of the floor that are not grpc-go's:
+	// to read a CheckRequest into the generated types, and to write an answer.
+	GeneratedAllocs float64 `json:"generated_allocs,omitempty"`
+
 	// Verify is one bare verification of an Ed25519 signature, in microseconds.
 	Verify measure.Summary `json:"ed25519_verify_us"`
+
+	Goals []Goal `json:"goals"`
 }
 
 // Sample is one round of one server.
@@ -31,6 +40,7 @@ type Sample struct {
 	P50    time.Duration
 	P99    time.Duration
 	Rate   float64 // checks per second
+	Allocs float64 // per check; 0: unknown
 }
 
 // Server is what the rounds of a server come to. Times are microseconds.
@@ -40,6 +50,7 @@ type Server struct {
 	P50    measure.Summary `json:"p50_us"`
 	P99    measure.Summary `json:"p99_us"`
 	Rate   measure.Summary `json:"rate"`
+	Allocs float64         `json:"allocs,omitempty"` // per check, the median; 0: unknown
 }
 
 // Scenario is a kind of load, with the two servers side by side.
@@ -49,6 +60,8 @@ type Scenario struct {
 	Floor    Server          `json:"floor"`
 	Ours     Server          `json:"ours"`
 	Ratio    measure.Summary `json:"ratio"` // of the CPU, of each round
+
+	floor, ours []Sample // of each round
 }
 
 // Edge is a way through Envoy. The processor time is Envoy's and that of the
@@ -59,6 +72,32 @@ type Edge struct {
 	Server                    // of both
 	Added    *measure.Summary `json:"added_us,omitempty"` // to what Envoy costs alone, of each round
 	rounds   []Sample
+	added    []float64
+}
+
+// Start is how long the service takes until it is ready.
+type Start struct {
+	Tenants int             `json:"tenants"`
+	Routes  int             `json:"routes"`
+	Seconds measure.Summary `json:"seconds"`
+}
+
+// Memory is the service's size with much in it.
+type Memory struct {
+	Tenants int            `json:"tenants"`
+	Keys    int            `json:"keys"` // of each tenant
+	Tokens  int            `json:"tokens"`
+	Size    measure.Memory `json:"resident_bytes"`
+	Cold    float64        `json:"cold_us"` // a check with a new token, and with the same one again,
+	Hot     float64        `json:"hot_us"`  // which shows that it was kept
+	rounds  int
+}
+
+// Add adds the costs of a group of tokens to the means.
+func (m *Memory) Add(cold, hot Sample) {
+	m.rounds++
+	m.Cold += (micros(cold.CPU) - m.Cold) / float64(m.rounds)
+	m.Hot += (micros(hot.CPU) - m.Hot) / float64(m.rounds)
 }
 
 // New begins a report.
@@ -66,28 +105,38 @@ func New(rounds int, each time.Duration) *Report {
 	return &Report{When: time.Now().UTC(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: rounds, Each: each}
 }
 
+// Empty reports whether nothing was measured.
+func (r *Report) Empty() bool {
+	return len(r.Scenarios)+len(r.Edges)+len(r.Skipped) == 0 && r.Start == nil && r.Memory == nil
+}
+
 // Add adds a scenario from the samples of its rounds: as many of the floor as
 // of ours.
 func (r *Report) Add(name string, inFlight int, floor, ours []Sample) {
-	ratios := make([]float64, len(ours))
-	for i := range ratios {
-		ratios[i] = float64(ours[i].CPU) / float64(floor[i].CPU)
-	}
+	ratio := rounds(ours, floor, func(ours, floor Sample) float64 { return float64(ours.CPU) / float64(floor.CPU) })
 	r.Scenarios = append(r.Scenarios, Scenario{
-		Name: name, InFlight: inFlight, Floor: serverOf(floor), Ours: serverOf(ours), Ratio: measure.Summarize(ratios),
+		Name: name, InFlight: inFlight, Floor: serverOf(floor), Ours: serverOf(ours), Ratio: *ratio, floor: floor, ours: ours,
 	})
+}
+
+// AddStart adds the times of some starts.
+func (r *Report) AddStart(tenants, routes int, took []time.Duration) {
+	seconds := make([]float64, len(took))
+	for i, d := range took {
+		seconds[i] = d.Seconds()
+	}
+	r.Start = &Start{Tenants: tenants, Routes: routes, Seconds: measure.Summarize(seconds)}
 }
 
 // AddEdge adds a way through Envoy. Envoy alone comes before all with as many
 // in flight.
-func (r *Report) AddEdge(name string, inFlight int, rounds []Sample) {
-	e := Edge{Name: name, InFlight: inFlight, Server: serverOf(rounds), rounds: rounds}
+func (r *Report) AddEdge(name string, inFlight int, samples []Sample) {
+	e := Edge{Name: name, InFlight: inFlight, Server: serverOf(samples), rounds: samples}
 	if alone := r.alone(inFlight); alone != nil {
-		added := make([]float64, len(rounds))
-		for i := range added {
-			added[i] = micros(rounds[i].CPU - alone.rounds[i].CPU)
+		for i := range samples {
+			e.added = append(e.added, micros(samples[i].CPU-alone.rounds[i].CPU))
 		}
-		s := measure.Summarize(added)
+		s := measure.Summarize(e.added)
 		e.Added = &s
 	}
 	r.Edges = append(r.Edges, e)
@@ -126,6 +175,7 @@ func serverOf(samples []Sample) (s Server) {
 	s.CPU = summary(func(s Sample) float64 { return micros(s.CPU) })
 	s.P50 = summary(func(s Sample) float64 { return micros(s.P50) })
 	s.P99 = summary(func(s Sample) float64 { return micros(s.P99) })
+	s.Allocs = summary(func(s Sample) float64 { return s.Allocs }).Median
 	s.Rate = summary(func(s Sample) float64 { return s.Rate })
 	return s
 }

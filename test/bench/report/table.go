@@ -9,32 +9,58 @@ import (
 
 // Table writes the figures for a terminal.
 func (r *Report) Table(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	if len(r.Scenarios) > 0 {
-		row(t, "scenario", "in flight", "floor µs", "ours µs", "ratio", "low", "high", "floor p50", "p99", "ours p50", "p99", "ours/s")
+	for _, table := range []func(io.Writer){r.checkRows, r.edgeRows, r.goalRows} {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		table(t)
+		if err := t.Flush(); err != nil {
+			return err
+		}
 	}
+	if len(r.Skipped) > 0 {
+		_, err := fmt.Fprintln(w, "not measured, since this version can't be configured for it:", strings.Join(r.Skipped, ", "))
+		return err
+	}
+	return nil
+}
+
+func (r *Report) checkRows(t io.Writer) {
+	if len(r.Scenarios) == 0 {
+		return
+	}
+	row(t, "check", "in flight", "floor µs", "ours µs", "ratio", "low", "high", "floor p50", "p99", "ours p50", "p99", "ours/s", "floor allocs", "ours")
 	for _, s := range r.Scenarios {
 		row(t, s.Name, s.InFlight, s.Floor.CPU.Median, s.Ours.CPU.Median, s.Ratio.Median, s.Ratio.Low, s.Ratio.High,
-			whole(s.Floor.P50.Median), whole(s.Floor.P99.Median), whole(s.Ours.P50.Median), whole(s.Ours.P99.Median), whole(s.Ours.Rate.Median))
+			whole(s.Floor.P50.Median), whole(s.Floor.P99.Median), whole(s.Ours.P50.Median), whole(s.Ours.P99.Median), whole(s.Ours.Rate.Median),
+			whole(s.Floor.Allocs), whole(s.Ours.Allocs))
 	}
-	if len(r.Scenarios) > 0 {
-		row(t, "one bare ed25519.Verify", "", "", r.Verify.Median, "", r.Verify.Low, r.Verify.High, "", "", "", "", "")
-		row(t, "", "", "", "", "", "", "", "", "", "", "", "")
+	row(t, "one bare ed25519.Verify", "", "", r.Verify.Median, "", r.Verify.Low, r.Verify.High, "", "", "", "", "", "", "")
+	row(t)
+}
+
+func (r *Report) edgeRows(t io.Writer) {
+	if len(r.Edges) == 0 {
+		return
 	}
-	if len(r.Edges) > 0 {
-		row(t, "through Envoy", "in flight", "µs", "added µs", "", "low", "high", "p50", "p99", "", "", "per s")
-	}
+	row(t, "through Envoy", "in flight", "µs", "added µs", "low", "high", "p50", "p99", "per s")
 	for _, e := range r.Edges {
 		var added, low, high any = "", "", ""
 		if e.Added != nil {
 			added, low, high = e.Added.Median, e.Added.Low, e.Added.High
 		}
-		row(t, e.Name, e.InFlight, e.CPU.Median, added, "", low, high, whole(e.P50.Median), whole(e.P99.Median), "", "", whole(e.Rate.Median))
+		row(t, e.Name, e.InFlight, e.CPU.Median, added, low, high, whole(e.P50.Median), whole(e.P99.Median), whole(e.Rate.Median))
 	}
-	if len(r.Skipped) > 0 {
-		row(t, "not measured, for want of a configuration: "+strings.Join(r.Skipped, ", "))
+	row(t)
+}
+
+func (r *Report) goalRows(t io.Writer) {
+	row(t, "goal", "at most", "stretch", "measured", "low", "high", "reached")
+	for _, g := range r.Goals {
+		var got, low, high any = "", "", ""
+		if g.Got != nil {
+			got, low, high = g.Got.Median, g.Got.Low, g.Got.High
+		}
+		row(t, g.What+", "+g.Unit, bound(g.AtMost), bound(g.Stretch), got, low, high, g.Verdict())
 	}
-	return t.Flush()
 }
 
 // whole is a figure whose decimals say nothing.
