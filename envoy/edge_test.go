@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -32,12 +33,19 @@ type checks struct {
 	mu    sync.Mutex
 	allow *authv3.OkHttpResponse
 	last  *authv3.AttributeContext
+	times int           // asked since answer
+	pause time.Duration // before each answer
 }
 
-func (c *checks) Check(_ context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+func (c *checks) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = req.GetAttributes()
+	c.times++
+	select {
+	case <-time.After(c.pause):
+	case <-ctx.Done():
+	}
 	return &authv3.CheckResponse{
 		Status:       status.New(0, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: c.allow},
@@ -48,7 +56,7 @@ func (c *checks) Check(_ context.Context, req *authv3.CheckRequest) (*authv3.Che
 func (c *checks) answer(set, remove []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = nil
+	c.last, c.times, c.pause = nil, 0, 0
 	c.allow = &authv3.OkHttpResponse{HeadersToRemove: remove}
 	for _, pair := range set {
 		name, value, _ := strings.Cut(pair, ": ")
@@ -57,6 +65,19 @@ func (c *checks) answer(set, remove []string) {
 			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 		})
 	}
+}
+
+// takes makes the next checks take that long.
+func (c *checks) takes(pause time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pause = pause
+}
+
+func (c *checks) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.times
 }
 
 func (c *checks) asked() *authv3.AttributeContext {
@@ -219,6 +240,16 @@ func TestEdge(t *testing.T) {
 		e.checks.answer(nil, nil)
 		if status, _ := e.send(t, "/", "a.example", "x_user_id: admin"); status != http.StatusBadRequest {
 			t.Errorf("x_user_id: status %d, want 400", status)
+		}
+	})
+
+	// As one that waits for the keys of a kid that was never seen.
+	t.Run("a check that takes its time", func(t *testing.T) {
+		e.checks.answer(nil, nil)
+		e.checks.takes(300 * time.Millisecond)
+		status, _ := e.send(t, "/", "a.example")
+		if times := e.checks.count(); status != http.StatusOK || times != 1 {
+			t.Errorf("status %d after %d checks, want 200 after one", status, times)
 		}
 	})
 
