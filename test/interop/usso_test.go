@@ -40,7 +40,7 @@ func installSDK(t *testing.T) sdk {
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import ensurepip, venv").CombinedOutput(); err != nil {
 		t.Fatalf("%s can't make environments: %v; %s\n%s", python, err, advice, out)
 	}
-	dir := installed(t, "usso", []string{"requirements.txt", "verify.py"}, func(dir string) {
+	dir := installed(t, "usso", []string{"requirements.txt", "scopes.py", "verify.py"}, func(dir string) {
 		run(t, dir, python, "-m", "venv", "venv")
 		run(t, dir, filepath.Join(dir, "venv", "bin", "python"), "-m", "pip", "install", "--quiet",
 			"--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "-r", "requirements.txt")

@@ -6,21 +6,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ussoio/ussoauthz/internal/scopecases"
 	"github.com/ussoio/ussoauthz/pkg/policy/scopes"
 )
 
-// question is one call of access, with its answer where that is known.
-type question struct {
-	Name     string   `json:"name"`
-	Scopes   []string `json:"scopes"`
-	Action   *string  `json:"action"`
-	Resource string   `json:"resource"`
-	Filters  any      `json:"filters"`
-	Strict   bool     `json:"strict"`
-	Granted  *bool    `json:"granted,omitempty"`
-}
-
-func (q question) ask() bool {
+func ask(q scopecases.Question) bool {
 	action := ""
 	if q.Action != nil {
 		action = *q.Action
@@ -28,7 +18,7 @@ func (q question) ask() bool {
 	return scopes.Access(q.Scopes, action, q.Resource, scopes.FiltersFrom(q.Filters), q.Strict)
 }
 
-func (q question) String() string {
+func asText(q scopecases.Question) string {
 	text, err := json.Marshal(q)
 	if err != nil {
 		return err.Error()
@@ -40,19 +30,19 @@ func (q question) String() string {
 // sdk.json recorded from the usso package for Python, version 0.33.0. Where the
 // SDK raises ValueError (strict, and paths of different lengths), the scope that
 // it raises for is taken to grant nothing, and the next one is asked.
-func recorded(t testing.TB) map[string][]question {
+func recorded(t testing.TB) map[string][]scopecases.Question {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("found no recorded answers: %v", err)
 	}
-	all := map[string][]question{}
+	all := map[string][]scopecases.Question{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var questions []question
+		var questions []scopecases.Question
 		if err := json.Unmarshal(text, &questions); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -72,8 +62,8 @@ func recorded(t testing.TB) map[string][]question {
 func TestAccess(t *testing.T) {
 	for file, questions := range recorded(t) {
 		for _, q := range questions {
-			if got := q.ask(); got != *q.Granted {
-				t.Errorf("%s: %v: got %v", file, q, got)
+			if got := ask(q); got != *q.Granted {
+				t.Errorf("%s: %s: got %v", file, asText(q), got)
 			}
 		}
 	}

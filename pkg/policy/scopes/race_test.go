@@ -1,0 +1,5 @@
+//go:build race
+
+package scopes_test
+
+const raceDetector = true
