@@ -1,0 +1,12 @@
+curl 'https://api.acme.example/posts?q=caf%C3%A9&tags\[\]=a' \
+  -X 'POST' \
+  -H 'accept: application/json, text/plain, */*' \
+  -H 'accept-language: en-GB,en;q=0.9' \
+  -H 'authorization: Bearer a.b.c' \
+  -H 'content-type: application/json' \
+  -b 'access_token=a.b.c; theme=dark' \
+  -H 'origin: https://app.acme.example' \
+  -H 'sec-ch-ua: "Chromium";v="141", "Not?A_Brand";v="8"' \
+  -H 'user-agent: Mozilla/5.0 (X11; Linux x86_64)' \
+  --data-raw $'{"title":"It\'s \u0021 here","body":"line\\nline"}' \
+  --compressed

@@ -1,0 +1,1 @@
+curl 'https://api.acme.example/me' --compressed -H 'User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0)' -H 'Accept: */*' -H 'Accept-Encoding: gzip, deflate, br, zstd' -H 'Connection: keep-alive' -H 'Cookie: access_token=a.b.c' -H 'Sec-Fetch-Mode: cors'
