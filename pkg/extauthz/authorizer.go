@@ -69,24 +69,24 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 // Authorize decides about one request. It always returns an answer, whatever
 // the message holds: what it can't decide is a denial with a reason.
 func (a *Authorizer) Authorize(ctx context.Context, m *Message) *Answer {
-	return a.authorize(ctx, m, nil)
+	var r road
+	return a.authorize(ctx, m, &r)
 }
 
-// authorize is Authorize with a record of the way; nil: none is wanted.
-func (a *Authorizer) authorize(ctx context.Context, m *Message, record *Record) (answer *Answer) {
+// authorize walks r, which may have a record of its own, and answers.
+func (a *Authorizer) authorize(ctx context.Context, m *Message, r *road) (answer *Answer) {
 	answer = &Answer{DecisionID: newDecisionID(), PolicyRevision: a.policy.Revision()}
 	grpc := false
 	// A fault of ours must not become a gRPC error, which Envoy may be told to
 	// treat as an allow.
 	defer func() {
-		if r := recover(); r != nil {
-			answer.deny(answers.Internal, fmt.Errorf("panic: %v", r)).finish(policy.Decision{}, nil, grpc)
+		if p := recover(); p != nil {
+			answer.deny(answers.Internal, fmt.Errorf("panic: %v", p)).finish(policy.Decision{}, nil, grpc)
 		}
 	}()
 	grpc = isGRPC(m.Headers)
-	r := road{record: record}
-	defer func() { record.walked(a, m, &r) }() // after a panic too
-	a.decide(ctx, m, &r, answer)
+	defer func() { r.record.walked(a, m, r) }() // after a panic too
+	a.decide(ctx, m, r, answer)
 	if !answer.Allowed {
 		answer.finish(r.decision, r.scopes(), grpc)
 	}

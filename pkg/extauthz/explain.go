@@ -2,13 +2,12 @@ package extauthz
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode/utf8"
+	"time"
 
-	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -19,118 +18,196 @@ type Explanation struct {
 	Steps  []Step
 	Advice string              // one sentence on what the request lacks; "" for an allow
 	Policy *policy.Explanation // nil: the policy was not asked
+
+	token string
 }
 
-// Step is one step of the road: what was looked at, and what came of it.
+// Redact takes the request's token out of a text. The policy's input and trace
+// and the headers of the answer hold it: whoever shows them MUST call Redact on
+// what is shown.
+func (x *Explanation) Redact(text string) string {
+	if x.token == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, x.token, "[token]")
+}
+
+// Step is one step of the road, or a part of one: what was looked at, and what
+// came of it.
 type Step struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
+	Name    string  `json:"name"`
+	Outcome Outcome `json:"outcome"`
+	Detail  string  `json:"detail"`
+	Parts   []Step  `json:"parts,omitempty"`
+}
+
+// Outcome is what came of a step.
+type Outcome string
+
+// The outcomes. A step that was skipped had nothing to look at, or is switched
+// off.
+const (
+	OK      Outcome = "ok"
+	Failed  Outcome = "failed"
+	Skipped Outcome = "skipped"
+)
+
+func outcome(ok bool) Outcome {
+	if ok {
+		return OK
+	}
+	return Failed
 }
 
 // Explain decides about a request as Authorize does, and tells how. It shows
 // the claims of the token, though never the token itself: its reader must be
 // one who may see them.
 func (a *Authorizer) Explain(ctx context.Context, m *Message) *Explanation {
-	x := &Explanation{Answer: a.Authorize(ctx, m)}
-	var r road
-	a.decide(ctx, m, &r, &Answer{})
-	x.requestStep(&r, m)
-	if r.req != nil {
-		x.tenantStep(&r, m)
+	e := explainer{a: a, m: m, x: &Explanation{}}
+	e.x.Answer = a.authorize(ctx, m, &e.road)
+	e.requestStep()
+	if e.road.req != nil {
+		e.tenantStep()
 	}
-	if r.tenant != nil {
-		x.credentialSteps(&r)
+	if e.road.tenant != nil {
+		e.credentialStep()
 	}
-	if r.input != nil {
-		x.routeStep(&r)
-		explained := a.policy.Explain(ctx, r.input)
-		x.Policy = &explained
-		x.policyStep()
+	if e.x.token = e.road.credential.Token; e.x.token != "" {
+		e.tokenSteps(ctx)
 	}
-	if !x.Answer.Allowed {
-		x.Advice = x.advice(&r)
+	if e.road.input != nil {
+		e.routeStep()
+		explained := a.policy.Explain(ctx, e.road.input)
+		e.x.Policy = &explained
+		e.policyStep()
 	}
-	return x
+	if !e.x.Answer.Allowed {
+		e.x.Advice = e.advice()
+	}
+	return e.x
 }
 
-func (x *Explanation) step(name string, ok bool, format string, args ...any) {
-	x.Steps = append(x.Steps, Step{Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)})
+// explainer looks back at a road that was walked.
+type explainer struct {
+	a     *Authorizer
+	m     *Message
+	road  road
+	x     *Explanation
+	token *jwtverify.Inspection // nil: none was sent
 }
 
-func (x *Explanation) requestStep(r *road, m *Message) {
-	if r.req == nil {
-		x.step("request", false, "%v", x.Answer.Err)
+func (e *explainer) step(name string, o Outcome, format string, args ...any) *Step {
+	e.x.Steps = append(e.x.Steps, Step{Name: name, Outcome: o, Detail: fmt.Sprintf(format, args...)})
+	return &e.x.Steps[len(e.x.Steps)-1]
+}
+
+func (e *explainer) requestStep() {
+	if e.road.req == nil {
+		e.step("request", Failed, "%v", e.x.Answer.Err)
 		return
 	}
-	x.step("request", true, "%s %s, host %s, segments %q", m.Method, m.Target, r.req.host, r.req.segments)
+	e.step("request", OK, "%s %s, host %s", e.m.Method, e.m.Target, e.road.req.host)
 }
 
-func (x *Explanation) tenantStep(r *road, m *Message) {
+func (e *explainer) tenantStep() {
+	r := &e.road
 	if r.tenant == nil {
-		x.step("tenant", false, "%v", x.Answer.Err)
+		e.step("tenant", Failed, "%v", e.x.Answer.Err)
 		return
 	}
-	var by []string
-	for _, e := range m.Extensions {
-		by = append(by, fmt.Sprintf("extension %s=%s", e.Name, e.Value))
-	}
-	x.step("tenant", true, "%s, by %s", r.tenant.ID, strings.Join(append(by, "the headers and the host "+r.req.host), ", "))
+	e.step("tenant", OK, "%s, %s", r.tenant.ID, e.a.tenants.Why(e.m.Extensions, r.req.headers, r.req.host))
 }
 
-func (x *Explanation) credentialSteps(r *road) {
-	where := "none was sent"
+func (e *explainer) credentialStep() {
+	c, source := e.road.credential, e.road.tenant.Token
 	switch {
-	case r.credential.Header && r.credential.Cookie:
-		where = fmt.Sprintf("the same token in %s and in the cookie %s", r.tenant.Token.Header, r.tenant.Token.Cookie)
-	case r.credential.Header:
-		where = "in " + r.tenant.Token.Header
-	case r.credential.Cookie:
-		where = "in the cookie " + r.tenant.Token.Cookie
-	case x.Answer.Reason == answers.InvalidRequest || x.Answer.Reason == answers.TokenInvalid:
-		x.step("credential", false, "%v", x.Answer.Err)
-		return
+	case c.Header && c.Cookie:
+		e.step("credential", OK, "the same token in the header %s and in the cookie %s", source.Header, source.Cookie)
+	case c.Header:
+		e.step("credential", OK, "in the header %s", source.Header)
+	case c.Cookie:
+		e.step("credential", OK, "in the cookie %s", source.Cookie)
+	case e.road.input == nil: // it stopped the road
+		e.step("credential", Failed, "%v", e.x.Answer.Err)
+	case e.otherScheme():
+		e.step("credential", OK, "none: the header %s is of another scheme", source.Header)
+	default:
+		e.step("credential", OK, "none was sent")
 	}
-	x.step("credential", true, "%s", where)
-	if r.credential.Token == "" {
-		return
-	}
-	x.step("token", true, "%s", inspect(r.credential.Token))
-	if r.input == nil { // verification, or the identity's headers, refused it
-		x.step("verification", false, "%v", x.Answer.Err)
-		return
-	}
-	x.step("verification", true, "%s, workspace %q, roles %q, scopes %q", r.identity.UserID, r.identity.WorkspaceID, r.identity.Roles, r.identity.Scopes)
 }
 
-// inspect shows a token's header and claims, which anybody who has the token
-// can read, and leaves the signature out.
-func inspect(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return "no compact JWS: it does not have three parts"
+// otherScheme tells whether the credential header is there, and no Bearer.
+func (e *explainer) otherScheme() bool {
+	value, _ := e.road.req.headers.Get(e.road.tenant.Token.Header)
+	return value != ""
+}
+
+func (e *explainer) tokenSteps(ctx context.Context) {
+	r := &e.road
+	e.token = r.tenant.Verifier.Inspect(ctx, r.credential.Token)
+	token := e.step("token", OK, "as sent")
+	if !json.Valid(e.token.Header) || !json.Valid(e.token.Claims) {
+		token.Outcome, token.Detail = Failed, "is not readable"
+	} else {
+		token.Parts = []Step{{"header", OK, string(e.token.Header), nil}, {"claims", OK, string(e.token.Claims), nil}}
 	}
-	var shown [2]string
-	for i, part := range parts[:2] {
-		text, err := base64.RawURLEncoding.DecodeString(part)
-		if err != nil || !utf8.Valid(text) || !json.Valid(text) {
-			return "no compact JWS: a part is not base64url of JSON"
+	verified := e.step("verification", OK, "for %s", r.tenant.ID)
+	if r.identity == nil {
+		verified.Outcome, verified.Detail = Failed, e.x.Answer.Err.Error()
+	}
+	for _, c := range e.token.Checks {
+		verified.Parts = append(verified.Parts, e.check(c))
+	}
+	switch {
+	case r.identity == nil:
+	case r.input == nil: // a header can't carry it
+		e.step("identity", Failed, "%v", e.x.Answer.Err)
+	default:
+		id := r.identity
+		e.step("identity", OK, "user %q, workspace %q, roles %q, scopes %q", id.UserID, id.WorkspaceID, id.Roles, id.Scopes)
+	}
+}
+
+func (e *explainer) check(c jwtverify.Check) Step {
+	part := Step{Name: c.Name, Outcome: OK, Detail: c.Detail}
+	switch {
+	case c.Skipped:
+		part.Outcome = Skipped
+	case c.Err != nil:
+		part.Outcome, part.Detail = Failed, fmt.Sprintf("%v (%s)", c.Err, c.Detail)
+	}
+	if c.Name == "key" {
+		part.Detail += ", from " + e.keySource()
+		if e.token.Key != nil {
+			part.Detail += fmt.Sprintf(", for %v, thumbprint %s", e.token.Key.Algorithms(), e.token.Key.Thumbprint())
 		}
-		shown[i] = string(text)
 	}
-	return "header " + shown[0] + ", claims " + shown[1] + " (as sent, before verification)"
+	return part
 }
 
-func (x *Explanation) routeStep(r *road) {
-	if r.ambiguous {
-		x.step("route", false, "not one alone: a server that ignores a slash at the end, or path parameters, would take the path for that of another route")
-		return
+// keySource tells where the tenant's keys come from, and how old they are.
+func (e *explainer) keySource() string {
+	t := e.road.tenant
+	remote, ok := t.Keys.(interface{ Status() jwtverify.Status })
+	if !ok {
+		return t.KeySource
 	}
-	if !r.matched {
-		x.step("route", false, "none of %d matches", r.tenant.Routes.Len())
-		return
+	if fetched := remote.Status().Fetched; !fetched.IsZero() {
+		return fmt.Sprintf("%s, fetched %v ago", t.KeySource, time.Since(fetched).Round(time.Millisecond))
 	}
-	x.step("route", true, "%s%s", r.match.Route.Match, needs(r.match.Route, r.match.Params))
+	return t.KeySource + ", never fetched"
+}
+
+func (e *explainer) routeStep() {
+	r := &e.road
+	switch {
+	case r.ambiguous:
+		e.step("route", Failed, "not one alone: a server that ignores a slash at the end, or path parameters, would take the path for that of another route")
+	case !r.matched:
+		e.step("route", Failed, "none of %d matches", r.tenant.Routes.Len())
+	default:
+		e.step("route", OK, "%s%s", r.match.Route.Match, needs(r.match.Route, r.match.Params))
+	}
 }
 
 func needs(route *tenants.Route, params []tenants.Param) string {
@@ -157,43 +234,36 @@ func needs(route *tenants.Route, params []tenants.Param) string {
 	return b.String()
 }
 
-func (x *Explanation) policyStep() {
-	d := x.Policy.Decision
+func (e *explainer) policyStep() {
+	d, by := &e.road.decision, ""
+	if p := e.x.Policy.Decider; p != nil {
+		by = fmt.Sprintf(", by %s", at(p))
+	}
+	var step *Step
 	switch {
-	case d.Err != nil:
-		x.step("policy", false, "%v", d.Err)
-	case d.Allowed && !x.Answer.Allowed: // it changes what it must not
-		x.step("policy", false, "%v", x.Answer.Err)
-	case d.Allowed:
-		x.step("policy", true, "allowed")
+	case e.x.Answer.Allowed:
+		step = e.step("policy", OK, "allowed%s", by)
+	case e.x.Answer.Err != nil:
+		step = e.step("policy", Failed, "%v", e.x.Answer.Err)
+	case d.Detail != "":
+		step = e.step("policy", Failed, "%s, %s%s", d.Reason, d.Detail, by)
 	default:
-		x.step("policy", false, "%s %s", d.Reason, d.Detail)
+		step = e.step("policy", Failed, "%s%s", d.Reason, by)
+	}
+	analysis := e.a.policy.Analysis()
+	reads := "nothing of the input"
+	if len(analysis.Reads) > 0 {
+		reads = strings.Join(analysis.Reads, ", ")
+	}
+	step.Parts = append(step.Parts, Step{Name: "reads", Outcome: OK, Detail: reads})
+	if analysis.Cacheable {
+		step.Parts = append(step.Parts, Step{Name: "cache", Outcome: OK, Detail: "requests with the same of that may share a decision"})
+		return
+	}
+	for _, why := range analysis.Reasons {
+		step.Parts = append(step.Parts, Step{Name: "cache", Outcome: Skipped, Detail: fmt.Sprintf("%s:%d: %s", why.File, why.Line, why.Text)})
 	}
 }
 
-// advice is the sentence that an author needs after a denial.
-func (x *Explanation) advice(r *road) string {
-	route := "no route"
-	if r.matched {
-		route = "route " + r.match.Route.Match
-	}
-	switch x.Answer.Reason {
-	case answers.InsufficientScope:
-		return fmt.Sprintf("%s needs%s; the token has scopes %q", route, strings.TrimPrefix(needs(r.match.Route, nil), ","), r.identity.Scopes)
-	case answers.InsufficientRole:
-		return fmt.Sprintf("%s needs%s; the token has roles %q", route, strings.TrimPrefix(needs(r.match.Route, nil), ","), r.identity.Roles)
-	case answers.WorkspaceMismatch:
-		return fmt.Sprintf("%s is for the workspace in %s; the token's is %q", route, r.match.Route.Workspace, r.identity.WorkspaceID)
-	case answers.NoRoute:
-		if r.ambiguous {
-			return "the path fits a broad route, and without its last slash or its path parameters a narrower one: ask for it as that route has it, or add a route for it as it is"
-		}
-		return fmt.Sprintf("no route of the tenant %s matches %s /%s: add one to routes", r.tenant.ID, r.req.method, strings.Join(r.req.segments, "/"))
-	case answers.TokenNotFound:
-		return fmt.Sprintf("%s needs a token, in the header %s or the cookie %s", route, r.tenant.Token.Header, r.tenant.Token.Cookie)
-	}
-	if x.Answer.Err != nil {
-		return x.Answer.Err.Error()
-	}
-	return x.Answer.Reason.Row().Detail
-}
+// at names a rule and its place.
+func at(p *policy.Position) string { return fmt.Sprintf("%s (%s:%d)", p.Rule, p.File, p.Line) }

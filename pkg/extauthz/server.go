@@ -102,7 +102,7 @@ func (s *Server) answer(ctx context.Context, check checkBytes, record *Record) *
 	if err := readCheck(check, &message); err != nil {
 		return refuse(answers.InvalidRequest, err)
 	}
-	return authorizer.authorize(ctx, &message, record)
+	return authorizer.authorize(ctx, &message, &road{record: record})
 }
 
 var errNotLoaded = errors.New("no configuration is loaded")

@@ -43,6 +43,8 @@ func newWorld(t testing.TB) *world {
 		{Match: "GET /team", Roles: []string{"admin", "owner"}},
 		{Match: "GET /all", AllRoles: []string{"editor", "admin"}},
 		{Match: "GET /workspaces/{id}", Workspace: "{id}"},
+		{Match: "GET /header", Workspace: "header:X-Workspace-ID"},
+		{Match: "GET /query", Workspace: "query:workspace"},
 		{Match: "GET /media", Access: "update:media/files"},
 	})
 	if len(faults) > 0 {

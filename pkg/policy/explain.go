@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,24 +14,29 @@ import (
 
 // Explanation is an evaluation made slowly, to be read.
 type Explanation struct {
-	Decision Decision
-	Input    string     // the input document, as JSON
-	Fired    []Position // the rules that were true, in the order of their first evaluation
-	Failed   []Position // the expressions that were not
-	Notes    []string   // what the policy's trace() calls said
-	Trace    string     // OPA's own trace, with every step
+	Input      string     // the input document, as JSON
+	Decider    *Position  // the rule that gave the entrypoint's value; nil: it is undefined, or unknown
+	Entrypoint string     // its rule's name
+	Default    bool       // Decider is the default: no other rule of the entrypoint held
+	Fired      []Position // the rules that were true, in the order of their first evaluation
+	Failed     []Position // the expressions that kept a rule from being true
+	Notes      []string   // what the policy's trace() calls said
+	Trace      string     // OPA's own trace, with every step
 }
 
 // Position is a rule or an expression, and where it stands.
 type Position struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
-	Text string `json:"text"` // the rule's name, or the expression's first line
+	Rule string `json:"rule,omitempty"` // the rule that it is, or stands in: "shop.gate.decision"
+	Text string `json:"text"`           // the rule's own name, or the expression's first line
 }
 
-// Explain decides like Decide and tells how. It costs many times as much.
+// Explain evaluates the entrypoint as Decide does and tells how its value comes
+// about. It costs many times as much, and its own evaluation is another one:
+// what a policy reads of the time or the network may have changed.
 func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
-	x := Explanation{Decision: e.Decide(ctx, in)}
+	x := Explanation{Entrypoint: ruleName(e.entrypoint)}
 	input, err := e.shown.document(&question{in: in, methods: e.methods})
 	if err != nil {
 		return x // the decision says why
@@ -45,7 +50,8 @@ func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	if err != nil {
 		x.Notes = append(x.Notes, "the trace ends early: "+err.Error())
 	}
-	x.read(*tracer)
+	t := trace{x: &x, entrypoint: e.entrypoint, rules: map[uint64]*ast.Rule{}, failed: map[uint64][]Position{}}
+	t.read(*tracer)
 	var text bytes.Buffer
 	topdown.PrettyTraceWithLocation(&text, *tracer)
 	x.Trace = text.String()
@@ -65,31 +71,63 @@ func indentJSON(v ast.Value) string {
 	return string(text)
 }
 
-// read picks what an author looks for first.
-func (x *Explanation) read(events []*topdown.Event) {
-	seen := map[string]bool{}
-	once := func(list *[]Position, kind string, p Position) {
-		key := fmt.Sprint(kind, p)
-		if p.File != "" && !seen[key] {
-			seen[key] = true
-			*list = append(*list, p)
-		}
-	}
+// trace picks what an author looks for first out of OPA's events.
+type trace struct {
+	x          *Explanation
+	entrypoint ast.Ref
+	rules      map[uint64]*ast.Rule  // of each query: the rule that it is the body of, or a part of
+	failed     map[uint64][]Position // of each query that was not true yet
+}
+
+func (t *trace) read(events []*topdown.Event) {
+	var order []uint64
 	for _, event := range events {
 		switch event.Op {
+		case topdown.EnterOp:
+			rule, ok := event.Node.(*ast.Rule)
+			if !ok {
+				rule = t.rules[event.ParentID] // a comprehension, or what is after not
+			}
+			t.rules[event.QueryID] = rule
+			order = append(order, event.QueryID)
 		case topdown.ExitOp:
 			if rule, ok := event.Node.(*ast.Rule); ok {
-				once(&x.Fired, "fired", position(rule.Location, rule.Head.Ref().String()))
+				t.fired(rule)
+				delete(t.failed, event.QueryID) // only some of several tries
 			}
 		case topdown.FailOp:
 			if expression, ok := event.Node.(*ast.Expr); ok && expression.Location != nil {
 				text, _, _ := strings.Cut(string(expression.Location.Text), "\n")
-				once(&x.Failed, "failed", position(expression.Location, text))
+				t.failed[event.QueryID] = append(t.failed[event.QueryID], position(expression.Location, text).of(t.rules[event.QueryID]))
 			}
 		case topdown.NoteOp:
-			x.Notes = append(x.Notes, event.Message)
+			t.x.Notes = append(t.x.Notes, event.Message)
 		}
 	}
+	for _, query := range order {
+		for _, p := range t.failed[query] {
+			t.x.Failed = once(t.x.Failed, p)
+		}
+		delete(t.failed, query)
+	}
+}
+
+func (t *trace) fired(rule *ast.Rule) {
+	p := position(rule.Location, rule.Head.Ref().String()).of(rule)
+	t.x.Fired = once(t.x.Fired, p)
+	// The entrypoint is one rule, or an object of several, of which
+	// result["allowed"] decides.
+	ref := rule.Ref()
+	if ref.Equal(t.entrypoint) || len(ref) == len(t.entrypoint)+1 && ref.HasPrefix(t.entrypoint) && ref[len(ref)-1].Equal(ast.StringTerm("allowed")) {
+		t.x.Decider, t.x.Default = &p, rule.Default
+	}
+}
+
+func once(list []Position, p Position) []Position {
+	if p.File == "" || slices.Contains(list, p) {
+		return list
+	}
+	return append(list, p)
 }
 
 func position(l *ast.Location, text string) Position {
@@ -98,3 +136,13 @@ func position(l *ast.Location, text string) Position {
 	}
 	return Position{File: l.File, Line: l.Row, Text: text}
 }
+
+// of is the position in a rule; nil: in none that is known.
+func (p Position) of(rule *ast.Rule) Position {
+	if rule != nil {
+		p.Rule = ruleName(rule.Ref())
+	}
+	return p
+}
+
+func ruleName(ref ast.Ref) string { return strings.TrimPrefix(ref.String(), "data.") }

@@ -25,9 +25,6 @@ fits if {
 }
 `)
 	x := e.Explain(t.Context(), getPosts())
-	if x.Decision.Allowed || x.Decision.Reason != answers.PolicyDenied {
-		t.Errorf("decision: %+v", x.Decision)
-	}
 	has := func(list []policy.Position, line int, text string) bool {
 		return slices.ContainsFunc(list, func(p policy.Position) bool {
 			return strings.HasSuffix(p.File, "test.rego") && p.Line == line && p.Text == text
@@ -47,11 +44,55 @@ fits if {
 	}
 }
 
+func TestExplainDecider(t *testing.T) {
+	for _, tt := range []struct {
+		name, source string
+		line         int // of the deciding rule; 0: none
+		rule         string
+		byDefault    bool
+	}{
+		{"rule", "decision := true if input.request.method == \"GET\"", 2, "test.decision", false},
+		{"default", "default decision := false\n\ndecision if input.request.method == \"PUT\"", 2, "test.decision", true},
+		{"else", "decision := true if {\n\tinput.request.method == \"PUT\"\n} else := false if {\n\tinput.request.method == \"GET\"\n}", 4, "test.decision", false},
+		{"object", "decision[\"reason\"] := \"x\"\n\ndecision[\"allowed\"] := false", 4, "test.decision.allowed", false},
+		{"undefined", "decision if input.request.method == \"PUT\"", 0, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := engine(t, tt.source).Explain(t.Context(), getPosts())
+			if tt.line == 0 {
+				if x.Decider != nil {
+					t.Errorf("decider %v", x.Decider)
+				}
+				return
+			}
+			if x.Decider == nil || x.Decider.Line != tt.line || x.Decider.Rule != tt.rule || x.Default != tt.byDefault {
+				t.Errorf("decider %v, default %v", x.Decider, x.Default)
+			}
+		})
+	}
+}
+
+// A rule that was true after some tries has no failed expression.
+func TestExplainTries(t *testing.T) {
+	x := engine(t, `
+decision if {
+	some method in ["PUT", "GET"]
+	method == input.request.method
+}
+`).Explain(t.Context(), getPosts())
+	if len(x.Failed) != 0 || len(x.Fired) != 1 {
+		t.Errorf("fired %v, failed %v", x.Fired, x.Failed)
+	}
+}
+
 func TestExplainWhatCanNotBeDecided(t *testing.T) {
 	in := getPosts()
 	in.Body = policy.Body{ContentType: "application/json", Bytes: []byte("{")}
-	x := engine(t, `decision := input.parsed_body.a`).Explain(t.Context(), in)
-	if x.Decision.Reason != answers.InvalidRequest || x.Decision.Err == nil {
-		t.Errorf("decision: %+v", x.Decision)
+	e := engine(t, `decision := input.parsed_body.a`)
+	if d := e.Decide(t.Context(), in); d.Reason != answers.InvalidRequest || d.Err == nil {
+		t.Errorf("decision: %+v", d)
+	}
+	if x := e.Explain(t.Context(), in); x.Decider != nil || x.Trace != "" {
+		t.Errorf("explanation: %+v", x)
 	}
 }
