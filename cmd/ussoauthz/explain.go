@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,11 +13,13 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/curl"
+	"github.com/ussoio/ussoauthz/internal/explain"
 	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/httpfield"
-	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -30,21 +31,46 @@ type explainCmd struct {
 	Header    []string          `short:"H" sep:"none" placeholder:"'NAME: VALUE'" help:"A further header; may be repeated."`
 	Data      string            `short:"d" placeholder:"BODY" help:"The request's body."`
 	Extension map[string]string `placeholder:"KEY=VALUE" help:"A context extension, as an Envoy route pins it."`
+	Curl      string            `placeholder:"COMMAND" help:"The request as a curl command line, as a browser copies it; @FILE reads it from a file, @- from standard input."`
 	JSON      bool              `help:"For machines."`
 	Trace     bool              `help:"Show OPA's own trace as well."`
-	Method    string            `arg:"" help:"GET, POST, …"`
-	Target    string            `arg:"" help:"The path and query, or a whole URL."`
+	Color     string            `enum:"auto,always,never" default:"auto" help:"auto, always or never. auto: on a terminal, unless NO_COLOR is set. (${default})"`
+	Request   []string          `arg:"" optional:"" help:"METHOD and TARGET: the path with its query, or a whole URL. Or, after --, a curl command line."`
 }
 
 func (explainCmd) Help() string {
-	return `Decides about one request as the service would, and prints each step of the road.
-Exit code 0 where it is allowed, 1 where it is denied. Asks the tenants' issuers for
-their keys. It shows the claims of the token: mind who reads along.
+	return `Decides about one request as the service would, and prints each step of the road
+with its outcome. A denial ends with what the request lacks, or with the rule that
+denied it. Exit code 0 where it is allowed, 1 where it is denied. Asks the tenants'
+issuers for their keys. It shows the claims of the token, though never the token
+itself: mind who reads along.
+
+Of a curl command line the request counts and nothing is sent. A flag of curl that
+is not known here is an error, since it could change the request.
 
 Examples:
   ussoauthz explain -c ussoauthz.yaml --tenant acme --token "$TOKEN" GET /posts/42
   ussoauthz explain -c ussoauthz.yaml -H "Authorization: Bearer $TOKEN" GET https://api.acme.example/posts
+  ussoauthz explain -c ussoauthz.yaml -- curl -X POST -b "access_token=$TOKEN" --json '{}' https://api.acme.example/posts
+  ussoauthz explain -c ussoauthz.yaml --curl @- < copied-from-the-browser.txt
   ussoauthz explain -c ussoauthz.yaml --tenant acme --json GET /posts/42`
+}
+
+// Validate finds what is wrong with the command line.
+func (c explainCmd) Validate() error {
+	switch {
+	case c.Curl != "" && len(c.Request) > 0:
+		return errors.New("give the request once: by --curl, or as arguments")
+	case c.isCurl() && (c.Host != "" || len(c.Header) > 0 || c.Data != ""):
+		return errors.New("host, headers and data belong into the curl command line")
+	case c.isCurl() || len(c.Request) == 2:
+		return nil
+	}
+	return errors.New(`expected METHOD and TARGET, like "GET /posts/42", or a curl command line`)
+}
+
+func (c explainCmd) isCurl() bool {
+	return c.Curl != "" || len(c.Request) > 0 && c.Request[0] == "curl"
 }
 
 // Run explains.
@@ -62,11 +88,11 @@ func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer road.Close()
-	x := explain(ctx, road.Authorizer, message)
+	x := explainPatiently(ctx, road.Authorizer, message)
 	if c.JSON {
-		err = writeExplanationJSON(s.Out, x)
+		err = explain.JSON(s.Out, x)
 	} else {
-		c.write(s.Out, x)
+		err = explain.Text{Out: s.Out, Color: terminal.Colored(c.Color, s.Out), Trace: c.Trace}.Write(x)
 	}
 	if err == nil && !x.Answer.Allowed {
 		return cli.ErrReported
@@ -78,27 +104,48 @@ func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
 // is the answer.
 const keysPatience = 6 * time.Second
 
-// explain asks again while the keys are on their way: the service itself would
-// have fetched them at its start.
-func explain(ctx context.Context, a *extauthz.Authorizer, m *extauthz.Message) *extauthz.Explanation {
+// explainPatiently asks again while the keys are on their way: the service
+// itself would have fetched them at its start.
+func explainPatiently(ctx context.Context, a *extauthz.Authorizer, m *extauthz.Message) *extauthz.Explanation {
 	limit := time.Now().Add(keysPatience)
 	for {
-		answer := a.Authorize(ctx, m)
-		if answer.Reason != answers.KeysUnavailable || time.Now().After(limit) || ctx.Err() != nil || failedFetch(answer.Err) {
-			return a.Explain(ctx, m)
+		x := a.Explain(ctx, m)
+		if x.Answer.Reason != answers.KeysUnavailable || time.Now().After(limit) || ctx.Err() != nil || failedFetch(x.Answer.Err) {
+			return x
 		}
 	}
 }
 
 // failedFetch tells whether the issuer answered already, and badly: the error
 // then says how, after "no key set yet".
-func failedFetch(err error) bool { return strings.Contains(err.Error(), "yet: ") }
+func failedFetch(err error) bool { return err == nil || strings.Contains(err.Error(), "yet: ") }
 
-// message makes the request that the flags describe.
+// message makes the request that the command line describes.
 func (c explainCmd) message(cfg *config.Config) (*extauthz.Message, error) {
-	m := &extauthz.Message{Method: c.Method, Host: c.Host, Target: c.Target, Extensions: httpfield.FromMap(c.Extension), Body: []byte(c.Data)}
-	if strings.Contains(c.Target, "://") {
-		u, err := url.Parse(c.Target)
+	m, err := c.request()
+	if err != nil {
+		return nil, err
+	}
+	m.Extensions = httpfield.FromMap(c.Extension)
+	m.Attributes = func() (any, error) { return explain.Attributes(m), nil }
+	token, err := argument(c.Token, 64<<10)
+	if err != nil {
+		return nil, fmt.Errorf("reading the token: %w", err)
+	}
+	return m, c.ask(cfg, m, strings.TrimSpace(token))
+}
+
+func (c explainCmd) request() (*extauthz.Message, error) {
+	if c.isCurl() {
+		r, err := c.curl()
+		if err != nil {
+			return nil, fmt.Errorf("reading the curl command line: %w", err)
+		}
+		return &extauthz.Message{Method: r.Method, Host: r.Host, Target: r.Target, Headers: r.Headers, Body: r.Body}, nil
+	}
+	m := &extauthz.Message{Method: c.Request[0], Host: c.Host, Target: c.Request[1], Body: []byte(c.Data)}
+	if strings.Contains(m.Target, "://") {
+		u, err := url.Parse(m.Target)
 		if err != nil {
 			return nil, fmt.Errorf("reading the URL: %w", err)
 		}
@@ -118,29 +165,45 @@ func (c explainCmd) message(cfg *config.Config) (*extauthz.Message, error) {
 		}
 		m.Headers = append(m.Headers, tenants.Header{Name: name, Value: strings.TrimSpace(value)})
 	}
-	token, err := c.token()
+	return m, nil
+}
+
+func (c explainCmd) curl() (*curl.Request, error) {
+	read := func(name string) ([]byte, error) {
+		text, err := argument("@"+name, 16<<20)
+		return []byte(text), err
+	}
+	if c.Curl == "" {
+		return curl.Parse(c.Request, read)
+	}
+	line, err := argument(c.Curl, 1<<20)
 	if err != nil {
 		return nil, err
 	}
-	return m, c.ask(cfg, m, token)
+	return curl.ParseLine(line, read)
 }
 
-func (c explainCmd) token() (string, error) {
-	name, ok := strings.CutPrefix(c.Token, "@")
+// argument is the value of a flag: what it says, or what is in the file that
+// follows an @, of which it reads most bytes.
+func argument(value string, most int64) (string, error) {
+	name, ok := strings.CutPrefix(value, "@")
 	if !ok {
-		return c.Token, nil
+		return value, nil
 	}
 	in := io.Reader(os.Stdin)
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return "", fmt.Errorf("reading the token: %w", err)
+			return "", err
 		}
 		defer func() { _ = f.Close() }() // only read
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, 64<<10))
-	return strings.TrimSpace(string(text)), err
+	text, err := io.ReadAll(io.LimitReader(in, most+1))
+	if int64(len(text)) > most {
+		return "", fmt.Errorf("%s has more than %d bytes", name, most)
+	}
+	return string(text), err
 }
 
 // ask adds what --tenant and --token stand for.
@@ -179,78 +242,4 @@ func (c explainCmd) ask(cfg *config.Config, m *extauthz.Message, token string) e
 	}
 	m.Headers = append(m.Headers, tenants.Header{Name: source.Header, Value: prefix + token})
 	return nil
-}
-
-func (c explainCmd) write(w io.Writer, x *extauthz.Explanation) {
-	for _, step := range x.Steps {
-		mark := "ok  "
-		if !step.OK {
-			mark = "FAIL"
-		}
-		fmt.Fprintf(w, "%s  %-13s %s\n", mark, step.Name, step.Detail)
-	}
-	if x.Policy != nil {
-		writePositions(w, "fired", x.Policy.Fired)
-		writePositions(w, "failed", x.Policy.Failed)
-		for _, note := range x.Policy.Notes {
-			fmt.Fprintf(w, "      note          %s\n", note)
-		}
-		if c.Trace {
-			fmt.Fprintf(w, "\n%s\n", x.Policy.Trace)
-		}
-	}
-	a := x.Answer
-	if a.Allowed {
-		fmt.Fprintln(w, "\nallowed")
-		for _, h := range a.Headers {
-			fmt.Fprintf(w, "  set    %s: %s\n", h.Name, h.Value)
-		}
-		for _, name := range a.RemoveHeaders {
-			fmt.Fprintf(w, "  remove %s\n", name)
-		}
-		return
-	}
-	fmt.Fprintf(w, "\ndenied: %d %s %s\n%s\n", a.Status, a.Reason, a.Body, x.Advice)
-}
-
-func writePositions(w io.Writer, what string, list []policy.Position) {
-	for _, p := range list {
-		fmt.Fprintf(w, "      %-13s %s:%d: %s\n", what, p.File, p.Line, p.Text)
-	}
-}
-
-func writeExplanationJSON(w io.Writer, x *extauthz.Explanation) error {
-	a := x.Answer
-	out := map[string]any{
-		"allowed": a.Allowed, "reason": a.Reason, "status": a.Status, "tenant": a.Tenant, "sub": a.Subject,
-		"route": a.Route, "advice": x.Advice, "steps": x.Steps, "policy_revision": a.PolicyRevision,
-		"headers_to_remove": a.RemoveHeaders,
-	}
-	headers := map[string]string{}
-	for _, h := range a.Headers {
-		headers[h.Name] = h.Value
-	}
-	out["headers"] = headers
-	if !a.Allowed {
-		out["body"] = json.RawMessage(jsonOrString(a.Body))
-	}
-	if x.Policy != nil {
-		out["fired"], out["failed"], out["notes"] = x.Policy.Fired, x.Policy.Failed, x.Policy.Notes
-		out["input"] = json.RawMessage(jsonOrString([]byte(x.Policy.Input)))
-	}
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(out)
-}
-
-func jsonOrString(text []byte) []byte {
-	if json.Valid(text) {
-		return text
-	}
-	quoted, err := json.Marshal(string(text))
-	if err != nil { // a string always marshals
-		return []byte("null")
-	}
-	return quoted
 }

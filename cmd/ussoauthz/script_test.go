@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ussoauthz": main})
+	testscript.Main(m, map[string]func(){"ussoauthz": main, "onterminal": clitest.OnTerminal})
 }
 
 // Each script is a session as a user has it, in processes of their own. A new

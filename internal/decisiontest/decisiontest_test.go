@@ -114,7 +114,7 @@ func TestFailureExplains(t *testing.T) {
     expect: {status: 200}
 `)
 	got := run(t, load(t, "../../demo/ussoauthz.yaml"), file)[0]
-	for _, text := range []string{"ok    tenant        acme", "FAIL  policy", `needs scopes ["delete:posts"]; the token has scopes ["read:posts"]`} {
+	for _, text := range []string{"ok    tenant        acme", "FAIL  policy", "needs scope delete:posts; the token has read:posts"} {
 		if !strings.Contains(got.Output, text) {
 			t.Errorf("no %q in\n%s", text, got.Output)
 		}

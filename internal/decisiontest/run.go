@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/explain"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/internal/testreport"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -91,7 +92,7 @@ func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
 	}
 	result.Outcome = policy.TestFailed
 	result.Problem = strings.Join(differences, "\n") + "\n"
-	result.Output = explain(r.road.Authorizer.Explain(ctx, m), answer)
+	result.Output = trace(r.road.Authorizer.Explain(ctx, m))
 }
 
 func (q Request) message() *extauthz.Message {
@@ -101,29 +102,8 @@ func (q Request) message() *extauthz.Message {
 	for _, h := range q.Headers {
 		m.Headers = append(m.Headers, tenants.Header(h))
 	}
-	m.Attributes = func() (any, error) { return attributes(m), nil }
+	m.Attributes = func() (any, error) { return explain.Attributes(m), nil }
 	return m
-}
-
-// attributes are those that Envoy would send for the request, as far as a case
-// says what they are.
-func attributes(m *extauthz.Message) any {
-	headers := map[string]any{}
-	for name, value := range joined(m.Headers) {
-		headers[name] = value
-	}
-	request := map[string]any{
-		"method": m.Method, "host": m.Host, "path": m.Target, "headers": headers,
-		"scheme": "https", "protocol": "HTTP/1.1", "size": fmt.Sprint(len(m.Body)),
-	}
-	if len(m.Body) > 0 {
-		request["body"] = string(m.Body)
-	}
-	extensions := map[string]any{}
-	for _, e := range m.Extensions {
-		extensions[e.Name] = e.Value
-	}
-	return map[string]any{"request": map[string]any{"http": request}, "contextExtensions": extensions}
 }
 
 // sign gives the message its token: of the tenant that the case names, or of
@@ -210,9 +190,9 @@ func (e *Expect) compare(m *extauthz.Message, a *extauthz.Answer) []string {
 			diff = append(diff, fmt.Sprintf("removed: expected %s, got %q", name, a.RemoveHeaders))
 		}
 	}
-	response := joined(a.ResponseHeaders)
+	response := explain.Joined(a.ResponseHeaders)
 	if !a.Allowed {
-		response = joined(a.Headers)
+		response = explain.Joined(a.Headers)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Response)) {
 		differ("response "+name, quote(e.Response[name]), quote(lookup(response, name)))
@@ -249,53 +229,17 @@ func upstream(m *extauthz.Message, a *extauthz.Answer) map[string]string {
 	if !a.Allowed {
 		return nil
 	}
-	headers := joined(m.Headers)
+	headers := explain.Joined(m.Headers)
 	for _, name := range a.RemoveHeaders {
 		delete(headers, name)
 	}
-	maps.Copy(headers, joined(a.Headers)) // they overwrite
+	maps.Copy(headers, explain.Joined(a.Headers)) // they overwrite
 	return headers
 }
 
-// joined joins the lines of one name.
-func joined[S ~[]H, H ~struct{ Name, Value string }](list S) map[string]string {
-	all := map[string]string{}
-	for _, h := range list {
-		pair := struct{ Name, Value string }(h)
-		name := strings.ToLower(pair.Name)
-		first, more := all[name]
-		switch {
-		case !more:
-			all[name] = pair.Value
-		case name == "cookie":
-			all[name] = first + "; " + pair.Value
-		default:
-			all[name] = first + "," + pair.Value
-		}
-	}
-	return all
-}
-
-// explain tells why the answer is what it is.
-func explain(x *extauthz.Explanation, a *extauthz.Answer) string {
+// trace tells why the answer is what it is.
+func trace(x *extauthz.Explanation) string {
 	var b strings.Builder
-	for _, step := range x.Steps {
-		mark := "ok  "
-		if !step.OK {
-			mark = "FAIL"
-		}
-		fmt.Fprintf(&b, "%s  %-13s %s\n", mark, step.Name, step.Detail)
-	}
-	if x.Policy != nil {
-		for _, p := range x.Policy.Fired {
-			fmt.Fprintf(&b, "      %-13s %s:%d: %s\n", "fired", p.File, p.Line, p.Text)
-		}
-	}
-	if a.Err != nil {
-		fmt.Fprintf(&b, "error: %v\n", a.Err)
-	}
-	if x.Advice != "" && (a.Err == nil || x.Advice != a.Err.Error()) {
-		fmt.Fprintln(&b, x.Advice)
-	}
+	_ = explain.Text{Out: &b}.Write(x) // a Builder takes everything
 	return b.String()
 }
