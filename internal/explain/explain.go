@@ -49,7 +49,10 @@ func (t Text) steps(x *extauthz.Explanation) {
 		fmt.Fprintf(t.Out, "      %-12s%s\n", "note", printable(note))
 	}
 	if t.Trace {
-		fmt.Fprintf(t.Out, "\n%s\n", x.Policy.Trace)
+		fmt.Fprintln(t.Out)
+		for line := range strings.SplitSeq(x.Policy.Trace, "\n") {
+			fmt.Fprintln(t.Out, printable(line))
+		}
 	}
 }
 
