@@ -8,7 +8,6 @@ import (
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
-	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // Answer is what to do with a request. The zero value denies it.
@@ -37,12 +36,16 @@ type Answer struct {
 	PolicyRevision string
 	Metadata       map[string]any // of the policy's own
 	Err            error          // why, for logs; never for the client
+
+	// What Headers and RemoveHeaders of an allow begin with, written already;
+	// nil: nothing is.
+	prepared *prepared
 }
 
 // deny turns the answer into the denial for a reason. What was prepared for
 // an allow is dropped.
 func (a *Answer) deny(reason answers.Reason, err error) *Answer {
-	a.Allowed, a.Reason, a.Err = false, reason, err
+	a.Allowed, a.Reason, a.Err, a.prepared = false, reason, err, nil
 	a.Headers, a.RemoveHeaders, a.ResponseHeaders, a.SetQuery, a.RemoveQuery = nil, nil, nil, nil, nil
 	return a
 }
@@ -84,8 +87,11 @@ func (a *Answer) answerHeader(own []policy.Header, name, value string) {
 
 // isGRPC tells whether the caller speaks gRPC, by the same rule as Envoy:
 // gRPC-Web is plain HTTP to it.
-func isGRPC(headers tenants.Headers) bool {
-	for _, h := range headers {
+func isGRPC(m *Message) bool {
+	if m == nil {
+		return false
+	}
+	for _, h := range m.Headers {
 		if strings.EqualFold(h.Name, "content-type") {
 			return h.Value == "application/grpc" || strings.HasPrefix(h.Value, "application/grpc+")
 		}

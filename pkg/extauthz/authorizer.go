@@ -69,33 +69,31 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 // Authorize decides about one request. It always returns an answer, whatever
 // the message holds: what it can't decide is a denial with a reason.
 func (a *Authorizer) Authorize(ctx context.Context, m *Message) *Answer {
-	var r road
-	return a.authorize(ctx, m, &r)
+	return a.authorize(ctx, m, &road{})
 }
 
-// authorize walks r, which may have a record of its own, and answers.
+// authorize is Authorize on a road that nobody has walked.
 func (a *Authorizer) authorize(ctx context.Context, m *Message, r *road) (answer *Answer) {
-	answer = &Answer{DecisionID: newDecisionID(), PolicyRevision: a.policy.Revision()}
-	grpc := false
+	answer = &r.answer
 	// A fault of ours must not become a gRPC error, which Envoy may be told to
 	// treat as an allow.
 	defer func() {
 		if p := recover(); p != nil {
-			answer.deny(answers.Internal, fmt.Errorf("panic: %v", p)).finish(policy.Decision{}, nil, grpc)
+			answer.deny(answers.Internal, fmt.Errorf("panic: %v", p)).finish(policy.Decision{}, nil, isGRPC(m))
 		}
 	}()
-	grpc = isGRPC(m.Headers)
-	defer func() { r.record.walked(a, m, r) }() // after a panic too
-	a.decide(ctx, m, r, answer)
+	defer r.record.walked(a, m, r) // after a panic too
+	a.decide(ctx, m, r)
 	if !answer.Allowed {
-		answer.finish(r.decision, r.scopes(), grpc)
+		answer.finish(r.decision, r.scopes(), isGRPC(m))
 	}
 	return answer
 }
 
-// road is what is known about a request so far. What a step did not reach is
-// its zero value.
+// road is what is known about a request so far, and all of it in one piece of
+// memory. What a step did not reach is its zero value.
 type road struct {
+	answer     Answer
 	req        *request
 	tenant     *tenants.Tenant
 	credential tenants.Credential
@@ -107,6 +105,11 @@ type road struct {
 	decision   policy.Decision
 	lookup     jwtverify.Lookup // of the token, in the cache of verified ones
 	record     *Record          // nil: nobody observes
+
+	// What answer.DecisionID, req and input point to.
+	idRoom    [36]byte
+	reqRoom   request
+	inputRoom policy.Input
 }
 
 // scopes are those that the route wants, for the denial's challenge.
@@ -118,15 +121,18 @@ func (r *road) scopes() []string {
 }
 
 // decide walks the road of a request, and stops where it is refused.
-func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *Answer) {
-	var err error
+func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
+	answer := &r.answer
+	answer.DecisionID, answer.PolicyRevision = newDecisionID(&r.idRoom), a.policy.Revision()
 	// 1. One reading of the request, or none.
-	if r.req, err = parseMessage(m); err != nil {
+	if err := r.reqRoom.parse(m); err != nil {
 		answer.deny(answers.InvalidRequest, err)
 		return
 	}
+	r.req = &r.reqRoom
 	r.record.reached(StageParse)
 	// 2. The tenant, before any token is read.
+	var err error
 	if r.tenant, err = a.tenants.Select(m.Extensions, r.req.headers, r.req.host); err != nil {
 		answer.deny(answers.InvalidTenant, err)
 		return
@@ -141,13 +147,14 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road, answer *An
 	if r.identity != nil {
 		answer.Subject, answer.WorkspaceID = subject(r.identity), r.identity.WorkspaceID
 	}
-	if err := a.headers.apply(r.identity, r.tenant.ID, answer); err != nil {
+	if answer.prepared, err = a.headers.prepare(r.identity, r.tenant.ID); err != nil {
 		answer.deny(answers.TokenInvalid, err)
 		return
 	}
+	answer.Headers, answer.RemoveHeaders = answer.prepared.set, answer.prepared.remove
 	r.record.reached(StageVerify)
 	// 4. The route.
-	r.input = r.policyInput(m)
+	r.ask(m)
 	if r.findRoute(); r.matched {
 		answer.Route = r.match.Route.Match
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
@@ -215,10 +222,12 @@ func (r *road) findRoute() {
 	}
 }
 
-func (r *road) policyInput(m *Message) *policy.Input {
+// ask makes the policy's input.
+func (r *road) ask(m *Message) {
 	contentType := joinedLines(r.req.headers, "content-type") // any of two may be the upstream's
 	contentLength, _ := r.req.headers.Get("content-length")
-	return &policy.Input{
+	r.input = &r.inputRoom
+	*r.input = policy.Input{
 		TenantID:   r.tenant.ID,
 		Issuer:     r.tenant.Issuer,
 		Identity:   r.identity,

@@ -9,10 +9,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that ours wraps
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
-	_ "google.golang.org/grpc/encoding/proto" // the codec that ours wraps
+	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // codec is grpc-go's protobuf codec, but for checks: it hands over their bytes
@@ -25,8 +26,8 @@ type codec struct{ encoding.CodecV2 }
 // that is read from it points into that copy, and grpc-go uses its own buffers
 // again.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if check, ok := v.(*checkBytes); ok {
-		*check = data.Materialize()
+	if c, ok := v.(*check); ok {
+		c.bytes = data.Materialize()
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)
@@ -34,16 +35,23 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 
 // Marshal writes a message.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if answer, ok := v.(answerBytes); ok {
-		return mem.BufferSlice{mem.SliceBuffer(answer)}, nil
+	if c, ok := v.(*check); ok {
+		return mem.BufferSlice{mem.SliceBuffer(c.response)}, nil
 	}
 	return c.CodecV2.Marshal(v)
 }
 
-type (
-	checkBytes  []byte // of a CheckRequest, unread
-	answerBytes []byte // of a CheckResponse
-)
+// check is one check from its first byte to the last of its answer, in one
+// piece of memory. It is never used for a second one: what a policy, a log or a
+// cache may still hold of it stays as it was.
+type check struct {
+	bytes    []byte // of the CheckRequest
+	response []byte // the bytes of the CheckResponse
+
+	message Message
+	headers [24]tenants.Header // room for the message's
+	road    road
+}
 
 // ServerOptions returns the options that a gRPC server needs for Register.
 func ServerOptions() []grpc.ServerOption {
@@ -63,32 +71,34 @@ var serviceDesc = grpc.ServiceDesc{
 }
 
 func handleCheck(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	var check checkBytes
-	if err := decode(&check); err != nil { // of the transport: compressed, too large
+	c := &check{}
+	if err := decode(c); err != nil { // of the transport: compressed, too large
 		return nil, err
 	}
 	server := srv.(*Server)
-	if intercept == nil {
-		return server.respond(ctx, check), nil
+	if intercept != nil {
+		return server.intercepted(ctx, c, intercept)
 	}
-	return server.intercepted(ctx, check, intercept)
+	server.respond(ctx, c)
+	return c, nil
 }
 
 // intercepted answers a check through interceptors, which know the generated
 // types alone.
-func (s *Server) intercepted(ctx context.Context, b checkBytes, intercept grpc.UnaryServerInterceptor) (any, error) {
-	check, unreadable := decodeCheck(b)
+func (s *Server) intercepted(ctx context.Context, c *check, intercept grpc.UnaryServerInterceptor) (any, error) {
+	request, unreadable := decodeCheck(c.bytes)
 	info := &grpc.UnaryServerInfo{Server: s, FullMethod: authv3.Authorization_Check_FullMethodName}
-	return intercept(ctx, check, info, func(ctx context.Context, check any) (any, error) {
+	return intercept(ctx, request, info, func(ctx context.Context, request any) (any, error) {
 		if unreadable != nil {
-			return decodeAnswer(s.respond(ctx, b)), nil
+			s.respond(ctx, c)
+			return decodeAnswer(c.response), nil
 		}
-		return s.Check(ctx, check.(*authv3.CheckRequest))
+		return s.Check(ctx, request.(*authv3.CheckRequest))
 	})
 }
 
 // decodeCheck returns an empty check with an error.
-func decodeCheck(b checkBytes) (check *authv3.CheckRequest, err error) {
+func decodeCheck(b []byte) (check *authv3.CheckRequest, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			check, err = new(authv3.CheckRequest), fmt.Errorf("panic: %v", r)
@@ -102,7 +112,7 @@ func decodeCheck(b checkBytes) (check *authv3.CheckRequest, err error) {
 }
 
 // decodeAnswer never returns what Envoy would take for an allow by mistake.
-func decodeAnswer(b answerBytes) *authv3.CheckResponse {
+func decodeAnswer(b []byte) *authv3.CheckResponse {
 	response := new(authv3.CheckResponse)
 	if err := proto.Unmarshal(b, response); err != nil {
 		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Internal)}}

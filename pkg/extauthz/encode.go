@@ -59,10 +59,13 @@ func (w *writer) allow(a *Answer) {
 	status := w.open(responseStatus) // code 0 is written by leaving it out
 	w.close(status)
 	ok := w.open(responseOK)
-	w.overwrite(okHeaders, a.Headers)
-	for _, name := range a.RemoveHeaders {
-		w.text(okHeadersToRemove, name)
+	set, remove := a.Headers, a.RemoveHeaders
+	if p := a.prepared; p != nil {
+		w.b = append(w.b, p.response...)
+		set, remove = set[len(p.set):], remove[len(p.remove):]
 	}
+	w.overwrite(okHeaders, set)
+	w.names(okHeadersToRemove, remove)
 	w.add(okResponseHeaders, a.ResponseHeaders)
 	for _, p := range a.SetQuery {
 		w.pair(okSetQueryParameters, escapeQuery(p.Name), escapeQuery(p.Value))
@@ -129,12 +132,20 @@ func (w *writer) metadata(a *Answer) {
 		}
 	}
 	w.textEntry("decision_id", a.DecisionID)
-	w.textEntry("tenant", a.Tenant)
 	w.textEntry("reason", string(a.Reason))
-	w.textEntry("sub", a.Subject)
-	w.textEntry("workspace_id", a.WorkspaceID)
 	w.textEntry("policy_revision", a.PolicyRevision)
+	if p := a.prepared; p != nil && p.metadata != nil {
+		w.b = append(w.b, p.metadata...)
+	} else {
+		w.identity(a.Tenant, a.Subject, a.WorkspaceID)
+	}
 	w.close(metadata)
+}
+
+func (w *writer) identity(tenant, subject, workspace string) {
+	w.textEntry("tenant", tenant)
+	w.textEntry("sub", subject)
+	w.textEntry("workspace_id", workspace)
 }
 
 func ownKey(key string) bool {

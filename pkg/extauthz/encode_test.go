@@ -249,3 +249,28 @@ func BenchmarkEncode(b *testing.B) {
 		extauthz.Encode(answer)
 	}
 }
+
+// What is kept with an identity is of one configuration: after a reload that
+// names other headers it is made again, and back.
+func TestPreparedHeadersAreOfOneConfiguration(t *testing.T) {
+	w := newWorld(t)
+	usual := w.authorizer(t, policy.Config{})
+	other := w.authorizer(t, policy.Config{}, func(c *extauthz.Config) {
+		c.Headers = extauthz.IdentityHeaders{UserID: "x-who", Claims: map[string]string{"x-everything": "sub"}}
+	})
+	for range 3 {
+		for a, want := range map[*extauthz.Authorizer][2]string{usual: {"x-user-id", "x-roles"}, other: {"x-who", "x-everything"}} {
+			for _, token := range []string{"alice", "company", "globex"} {
+				m := w.ask("GET", "/me", token)
+				if token == "globex" {
+					m.Host = "globex.example"
+				}
+				answer := a.Authorize(t.Context(), m)
+				requireSameAnswer(t, answer)
+				if !answer.Allowed || value(answer.Headers, want[0]) != "user:alice" || value(answer.Headers, want[1]) == "" {
+					t.Errorf("%s: %s %v", token, answer.Reason, answer.Headers)
+				}
+			}
+		}
+	}
+}

@@ -4,14 +4,13 @@ import (
 	"context"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 )
 
 // SplitPath is splitPath, for its fuzz test.
-var SplitPath = splitPath
+func SplitPath(path string) ([]string, error) { return splitPath(nil, path) }
 
 // MaxNesting and MaxHeaders bound a check.
 const (
@@ -47,9 +46,43 @@ func Encode(a *Answer) []byte { return encode(a) }
 // CheckBytes takes the bytes of a check through the codec and the server, as
 // grpc-go does, without a connection.
 func CheckBytes(s *Server, b []byte) *authv3.CheckResponse {
-	var check checkBytes
-	if err := (codec{encoding.GetCodecV2("proto")}).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, &check); err != nil {
+	return decodeAnswer(AnswerBytes(s, mem.BufferSlice{mem.SliceBuffer(b)}))
+}
+
+// AnswerBytes is CheckBytes without the reading of the answer.
+func AnswerBytes(s *Server, data mem.BufferSlice) []byte {
+	c := &check{}
+	if err := (codec{}).Unmarshal(data, c); err != nil {
 		panic(err)
 	}
-	return decodeAnswer(s.respond(context.Background(), check))
+	s.respond(context.Background(), c)
+	return c.response
+}
+
+// Reading returns the reading of a check, into a message that is there.
+func Reading(b []byte) func() {
+	var c check
+	return func() {
+		c.message = Message{Headers: c.headers[:0]}
+		if err := readCheck(b, &c.message); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// Parsing returns the parsing of a message, into a request that is there.
+func Parsing(m *Message) func() {
+	var r request
+	return func() {
+		if err := r.parse(m); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// Deciding returns the policy's part of a message's road.
+func Deciding(a *Authorizer, m *Message) func() {
+	var r road
+	a.decide(context.Background(), m, &r)
+	return func() { a.policy.Decide(context.Background(), r.input) }
 }

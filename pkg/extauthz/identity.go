@@ -35,10 +35,12 @@ var errHeaderValue = errors.New("a claim can't be a header value")
 
 // identityHeaders are IdentityHeaders made ready for requests.
 type identityHeaders struct {
-	names  IdentityHeaders
-	claims []claimHeader // in the order of their names
-	all    []string
-	owned  map[string]bool // folded names
+	names   IdentityHeaders
+	claims  []claimHeader // in the order of their names
+	all     []string
+	owned   map[string]bool // folded names
+	lengths uint64          // bit n: one of them has n bytes
+	nobody  *prepared       // for requests without an identity
 }
 
 type claimHeader struct{ header, claim string }
@@ -54,6 +56,8 @@ func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 		h.claims = append(h.claims, claimHeader{name, names.Claims[header]})
 		h.own(name)
 	}
+	h.nobody = &prepared{by: h, remove: h.all}
+	h.nobody.encode()
 	return h
 }
 
@@ -61,13 +65,19 @@ func (h *identityHeaders) own(name string) {
 	if name != "" {
 		h.all = append(h.all, name)
 		h.owned[folded(name)] = true
+		h.lengths |= lengthBit(name)
 	}
 }
 
 // owns tells whether a lower-case name reaches the upstream as an identity
 // header: servers in the CGI tradition read x_user_id as x-user-id, and some of
-// them (lighttpd) every sign as "_".
-func (h *identityHeaders) owns(name string) bool { return h.owned[folded(name)] }
+// them (lighttpd) every sign as "_". Most headers are told by their length.
+func (h *identityHeaders) owns(name string) bool {
+	return h.lengths&lengthBit(name) != 0 && h.owned[folded(name)]
+}
+
+// lengthBit puts all names of 63 bytes and more together.
+func lengthBit(name string) uint64 { return 1 << min(len(name), 63) }
 
 // isSpelling tells whether a name is an identity header's in another spelling.
 func (h *identityHeaders) isSpelling(name string) bool {
@@ -84,14 +94,44 @@ func folded(name string) string {
 	}, name)
 }
 
-// apply sets the identity's headers on the answer and removes the others, so
-// that no header of a client's is ever taken for ours. A nil identity removes
-// all of them.
-func (h *identityHeaders) apply(id *jwtverify.Identity, tenant string, a *Answer) error {
+// prepared is what an answer owes to an identity alone. It is immutable.
+type prepared struct {
+	by     *identityHeaders // who made it: a reload may name other headers
+	tenant string
+
+	set    []policy.Header
+	remove []string
+
+	// set and remove as an OkHttpResponse has them; tenant, subject and
+	// workspace as the metadata has them.
+	response, metadata []byte
+}
+
+// prepare returns the identity's headers, and the removal of the others, so
+// that no header of a client's is ever taken for ours. For a nil identity that
+// is all of them. What it made once it keeps with the identity.
+func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepared, error) {
 	if id == nil {
-		a.RemoveHeaders = append(a.RemoveHeaders, h.all...)
-		return nil
+		return h.nobody, nil
 	}
+	if p, ok := id.Derived.Load().(*prepared); ok && p.by == h && p.tenant == tenant {
+		return p, nil
+	}
+	p := &prepared{by: h, tenant: tenant}
+	if err := p.read(id); err != nil {
+		return nil, err
+	}
+	p.encode()
+	var w writer
+	w.identity(tenant, subject(id), id.WorkspaceID)
+	p.metadata = w.b
+	id.Derived.Store(p, p.size())
+	return p, nil
+}
+
+// read takes the headers' values from the identity, if they can be that.
+func (p *prepared) read(id *jwtverify.Identity) error {
+	names := &p.by.names
 	roles, err := join("role", id.Roles, ",")
 	if err != nil {
 		return err
@@ -109,29 +149,47 @@ func (h *identityHeaders) apply(id *jwtverify.Identity, tenant string, a *Answer
 	if hasControl(id.Subject) || len(id.Subject) > maxElement {
 		return fmt.Errorf("%w: the subject", errHeaderValue)
 	}
-	a.setOrRemove(h.names.UserID, id.UserID)
-	a.setOrRemove(h.names.TenantID, tenant)
-	a.setOrRemove(h.names.WorkspaceID, id.WorkspaceID)
-	a.setOrRemove(h.names.Roles, roles)
-	a.setOrRemove(h.names.Scopes, scopes)
-	for _, c := range h.claims {
+	p.setOrRemove(names.UserID, id.UserID)
+	p.setOrRemove(names.TenantID, p.tenant)
+	p.setOrRemove(names.WorkspaceID, id.WorkspaceID)
+	p.setOrRemove(names.Roles, roles)
+	p.setOrRemove(names.Scopes, scopes)
+	for _, c := range p.by.claims {
 		value, err := claimValue(id.Claims[c.claim])
 		if err != nil {
 			return fmt.Errorf("%w %q", err, c.claim)
 		}
-		a.setOrRemove(c.header, value)
+		p.setOrRemove(c.header, value)
 	}
 	return nil
 }
 
-func (a *Answer) setOrRemove(name, value string) {
+func (p *prepared) setOrRemove(name, value string) {
 	switch {
 	case name == "":
 	case value == "": // an empty header would be sent, even where there was none
-		a.RemoveHeaders = append(a.RemoveHeaders, name)
+		p.remove = append(p.remove, name)
 	default:
-		a.Headers = append(a.Headers, policy.Header{Name: name, Value: value})
+		p.set = append(p.set, policy.Header{Name: name, Value: value})
 	}
+}
+
+// encode ends the making: what set and remove hold is fixed from here on.
+func (p *prepared) encode() {
+	var w writer
+	w.overwrite(okHeaders, p.set)
+	w.names(okHeadersToRemove, p.remove)
+	p.set, p.remove, p.response = slices.Clip(p.set), slices.Clip(p.remove), w.b
+}
+
+// size is about how many bytes it keeps in memory.
+func (p *prepared) size() int {
+	const itself, header, name = 160, 32, 16
+	size := itself + header*len(p.set) + name*len(p.remove) + cap(p.response) + cap(p.metadata)
+	for _, h := range p.set {
+		size += len(h.Value)
+	}
+	return size
 }
 
 // removeSpoofs removes what a client sent in the hope that somebody behind us

@@ -30,6 +30,9 @@ func oneLineEach(headers []policy.Header) []policy.Header {
 
 // joinedLines returns every line of a header, separated by commas.
 func joinedLines(headers tenants.Headers, name string) string {
+	if only, n := headers.Get(name); n <= 1 {
+		return only
+	}
 	var lines []string
 	for _, h := range headers {
 		if h.Name == name {

@@ -37,6 +37,10 @@ type request struct {
 	segments []string // decoded
 	query    string   // as sent
 	headers  tenants.Headers
+
+	// Room for what most requests have.
+	segmentRoom [8]string
+	headerRoom  [24]tenants.Header
 }
 
 // Bounds on a request. Envoy's own defaults are 60 KiB and 100 headers; these
@@ -47,25 +51,22 @@ const (
 	maxHeaders = 1000
 )
 
-// parseMessage returns the one reading of a message, or why there is none.
-func parseMessage(m *Message) (*request, error) {
+// parse takes the one reading of a message, or tells why there is none.
+func (r *request) parse(m *Message) (err error) {
 	if err := checkMethod(m.Method); err != nil {
-		return nil, err
+		return err
 	}
-	host, err := tenants.ParseHost(m.Host)
-	if err != nil {
-		return nil, fmt.Errorf("host: %w", err)
+	r.method = m.Method
+	if r.host, err = tenants.ParseHost(m.Host); err != nil {
+		return fmt.Errorf("host: %w", err)
 	}
 	path, query, _ := strings.Cut(m.Target, "?")
-	segments, err := splitPath(path)
-	if err != nil {
-		return nil, fmt.Errorf("path: %w", err)
+	r.query = query
+	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
+		return fmt.Errorf("path: %w", err)
 	}
-	headers, err := canonicalHeaders(m)
-	if err != nil {
-		return nil, err
-	}
-	return &request{method: m.Method, host: host, segments: segments, query: query, headers: headers}, nil
+	r.headers, err = canonicalHeaders(r.headerRoom[:0], m)
+	return err
 }
 
 // checkMethod accepts an upper-case token (RFC 9110 section 9.1). Over HTTP/2
@@ -96,14 +97,15 @@ var (
 // slash never becomes a separator. It refuses every spelling that another
 // server could read as another path; "/" is one empty segment, and a trailing
 // slash an empty one at the end.
-func splitPath(path string) ([]string, error) {
+//
+// It appends to segments, which are empty.
+func splitPath(segments []string, path string) ([]string, error) {
 	if !strings.HasPrefix(path, "/") {
 		return nil, errNoSlash
 	}
 	if len(path) > maxPath {
 		return nil, errTooLong
 	}
-	segments := make([]string, 0, strings.Count(path, "/"))
 	for rest, more := path[1:], true; more; {
 		var raw string
 		raw, rest, more = strings.Cut(rest, "/")
@@ -194,11 +196,11 @@ func unhex(c byte) byte {
 // canonicalHeaders lower-cases the names and drops the pseudo-headers, after
 // those that repeat the request line were compared with it: a header that says
 // another path than the one we decide about is an attack.
-func canonicalHeaders(m *Message) (tenants.Headers, error) {
+// It appends to headers, which are empty.
+func canonicalHeaders(headers tenants.Headers, m *Message) (tenants.Headers, error) {
 	if len(m.Headers) > maxHeaders {
 		return nil, errManyHeaders
 	}
-	headers := make(tenants.Headers, 0, len(m.Headers))
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, ":") {
 			if !agrees(m, h) {

@@ -61,34 +61,36 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { r.RegisterService(&serviceD
 
 // Check decides about one request. It always returns a response and never an
 // error, since Envoy's failure_mode_allow turns an error into an allow.
-func (s *Server) Check(ctx context.Context, check *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	b, err := proto.Marshal(check)
+func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	b, err := proto.Marshal(request)
 	if err != nil {
 		b = nil // an empty check, which is refused
 	}
-	return decodeAnswer(s.respond(ctx, b)), nil
+	c := &check{bytes: b}
+	s.respond(ctx, c)
+	return decodeAnswer(c.response), nil
 }
 
 // respond answers a check. Whatever goes wrong is a denial, a panic included.
-func (s *Server) respond(ctx context.Context, check checkBytes) (response answerBytes) {
+func (s *Server) respond(ctx context.Context, c *check) {
 	start := time.Now()
 	record := s.record(start)
+	c.road.record = record
 	defer func() {
 		if r := recover(); r != nil {
 			answer := refuse(answers.Internal, fmt.Errorf("panic: %v", r))
 			s.logAnswer(ctx, answer, start)
-			response = encode(answer)
+			c.response = encode(answer)
 			s.tell(ctx, record, answer)
 		}
 	}()
-	answer := s.answer(ctx, check, record)
+	answer := s.answer(ctx, c)
 	s.logAnswer(ctx, answer, start)
-	response = encode(answer)
+	c.response = encode(answer)
 	s.tell(ctx, record, answer)
-	return response
 }
 
-func (s *Server) answer(ctx context.Context, check checkBytes, record *Record) *Answer {
+func (s *Server) answer(ctx context.Context, c *check) *Answer {
 	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
 		s.inFlight.Add(-1)
 		return refuse(answers.Overloaded, nil)
@@ -98,18 +100,18 @@ func (s *Server) answer(ctx context.Context, check checkBytes, record *Record) *
 	if authorizer == nil {
 		return refuse(answers.Internal, errNotLoaded)
 	}
-	var message Message
-	if err := readCheck(check, &message); err != nil {
+	c.message.Headers = c.headers[:0]
+	if err := readCheck(c.bytes, &c.message); err != nil {
 		return refuse(answers.InvalidRequest, err)
 	}
-	return authorizer.authorize(ctx, &message, &road{record: record})
+	return authorizer.authorize(ctx, &c.message, &c.road)
 }
 
 var errNotLoaded = errors.New("no configuration is loaded")
 
 // refuse is the answer to a check that never reached an Authorizer.
 func refuse(reason answers.Reason, err error) *Answer {
-	a := (&Answer{DecisionID: newDecisionID()}).deny(reason, err)
+	a := (&Answer{DecisionID: newDecisionID(new([36]byte))}).deny(reason, err)
 	a.finish(policy.Decision{}, nil, false)
 	return a
 }

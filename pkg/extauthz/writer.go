@@ -42,6 +42,12 @@ func (w *writer) text(number protowire.Number, s string) {
 	w.b = protowire.AppendString(protowire.AppendTag(w.b, number, protowire.BytesType), s)
 }
 
+func (w *writer) names(number protowire.Number, names []string) {
+	for _, name := range names {
+		w.text(number, name)
+	}
+}
+
 func (w *writer) pair(number protowire.Number, key, value string) {
 	pair := w.open(number)
 	w.text(pairKey, key)

@@ -69,8 +69,10 @@ type share struct {
 
 const (
 	// entryOverhead is what an entry holds beside the claims, which take about
-	// three times the token's own bytes.
-	entryOverhead = 1 << 10
+	// three times the token's own bytes, and what is derived from them, which
+	// may take as much as the token and derivedOverhead.
+	entryOverhead   = 1 << 10
+	derivedOverhead = 512
 	// maxSpared bounds the work of one eviction, and of one round of expiry.
 	maxSpared = 16
 )
@@ -103,7 +105,11 @@ func (c *Cache) join() *share {
 	return s
 }
 
-func (e *cacheEntry) weight() int64 { return entryOverhead + 3*int64(e.proof.size) }
+func (e *cacheEntry) weight() int64 {
+	return entryOverhead + 3*int64(e.proof.size) + int64(maxDerived(e.proof))
+}
+
+func maxDerived(p *Proof) int { return derivedOverhead + p.size }
 
 // keep puts an entry in. What is of no use any more leaves first.
 func (c *Cache) keep(e *cacheEntry, now int64) {
@@ -228,6 +234,7 @@ func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, L
 	if err != nil {
 		return nil, Miss, err
 	}
+	id.Derived = &Derived{most: maxDerived(proof)}
 	v.cache.keep(&cacheEntry{id: id, proof: proof, key: key, until: v.until(proof)}, v.now().Unix())
 	return id, Miss, nil
 }

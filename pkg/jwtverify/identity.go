@@ -1,6 +1,9 @@
 package jwtverify
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Identity is who a verified token speaks for. Verify alone makes one from a
 // token: holding an *Identity means that signature, times, issuer, audience,
@@ -25,4 +28,35 @@ type Identity struct {
 	// Claims holds all claims as they were signed: objects as map[string]any,
 	// arrays as []any, numbers as encoding/json.Number with every digit kept.
 	Claims map[string]any
+
+	// Derived keeps what a caller made of the identity. It is nil where the
+	// identity is of one request alone, and can be used all the same.
+	Derived *Derived
+}
+
+// Derived is a place for one value that is made from an identity and lives as
+// long as it. It is safe for concurrent use. The value must hold for the
+// identity as such: whatever else it depends on, its reader must check.
+type Derived struct {
+	most  int // bytes, which the cache has counted already
+	value atomic.Pointer[any]
+}
+
+// Load returns what was stored last, nil where nothing was.
+func (d *Derived) Load() any {
+	if d == nil {
+		return nil
+	}
+	if v := d.value.Load(); v != nil {
+		return *v
+	}
+	return nil
+}
+
+// Store keeps v, which takes about the given number of bytes, if there is room
+// for it.
+func (d *Derived) Store(v any, bytes int) {
+	if d != nil && bytes <= d.most {
+		d.value.Store(&v)
+	}
 }

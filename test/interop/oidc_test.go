@@ -138,7 +138,7 @@ func (w *world) identity(t *testing.T) {
 		t.Errorf("claims: %v", got.Claims)
 	}
 	short := *got
-	short.Expiry, short.IssuedAt, short.ID, short.Claims = time.Time{}, time.Time{}, "", nil
+	short.Expiry, short.IssuedAt, short.ID, short.Claims, short.Derived = time.Time{}, time.Time{}, "", nil, nil
 	want := jwtverify.Identity{
 		Subject: clientID, UserID: clientID, TenantID: "acme", WorkspaceID: "ws_acme",
 		Roles: []string{"editor", "auditor"}, Scopes: []string{"read:posts"}, TokenType: "access", Issuer: w.acme.Issuer,
