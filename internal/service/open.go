@@ -120,10 +120,11 @@ func tokenCache(cfg *config.Config) (*jwtverify.Cache, error) {
 // policyConfig is the policy's part of a configuration.
 func policyConfig(cfg *config.Config) policy.Config {
 	return policy.Config{
-		Entrypoint: cfg.Policy.Entrypoint,
-		Paths:      cfg.Policy.Paths,
-		Timeout:    cfg.Policy.Timeout,
-		AllowNet:   cfg.Policy.AllowNet,
+		Entrypoint:    cfg.Policy.Entrypoint,
+		Paths:         cfg.Policy.Paths,
+		Timeout:       cfg.Policy.Timeout,
+		AllowNet:      cfg.Policy.AllowNet,
+		DecisionCache: int64(cfg.Caches.Decisions),
 
 		ProtoDescriptor: cfg.Policy.ProtoDescriptor,
 	}

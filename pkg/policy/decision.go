@@ -17,7 +17,9 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// Decision is what a policy said. The zero value denies.
+// Decision is what a policy said. The zero value denies. What its fields lead
+// to is shared with other requests where decisions are cached: it must not be
+// changed.
 type Decision struct {
 	Allowed bool
 	Reason  answers.Reason // Allowed, one of the table, or a name of the policy's own

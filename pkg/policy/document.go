@@ -3,6 +3,7 @@ package policy
 import (
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -57,6 +58,20 @@ type question struct {
 	attributes    any // what Attributes returned, once it was asked
 	attributesErr error
 	asked         bool
+
+	key []byte
+}
+
+// questions are used again: one that is asked escapes, and its key is long.
+var questions = sync.Pool{New: func() any { return new(question) }}
+
+// release gives a question back. Nothing of the request stays in it.
+func (q *question) release() {
+	clear(q.key)
+	*q = question{key: q.key[:0]}
+	if cap(q.key) <= maxKey {
+		questions.Put(q)
+	}
 }
 
 // null tells whether an object of input is null.
@@ -295,7 +310,7 @@ func text(object, name string, of func(*Input) string) leaf {
 func texts(object, name string, of func(*Input) []string) leaf {
 	return leaf{
 		object: object, name: name,
-		term: func(q *question, _ []pick) (*ast.Term, error) { return list(of(q.in)), nil },
+		term: func(q *question, _ []pick) (*ast.Term, error) { return listTerm(of(q.in)), nil },
 		key: func(b []byte, q *question, _ []pick) ([]byte, bool) {
 			return appendStrings(b, of(q.in)), true
 		},
@@ -332,7 +347,7 @@ func pathTerm(q *question, _ []pick) (*ast.Term, error) {
 	return ast.StringTerm("/" + strings.Join(q.in.Segments, "/")), nil
 }
 
-func segmentsTerm(q *question, _ []pick) (*ast.Term, error) { return list(q.in.Segments), nil }
+func segmentsTerm(q *question, _ []pick) (*ast.Term, error) { return listTerm(q.in.Segments), nil }
 
 func segmentsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
 	if picks == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
@@ -31,6 +32,10 @@ type Config struct {
 	Entrypoint string        // a rule, as "usso/authz/decision"; "" is the embedded policy's
 	Paths      []string      // Rego and data files and folders; empty: the embedded policy
 	Timeout    time.Duration // for one evaluation; 0: DefaultTimeout
+	// DecisionCache is how many bytes of decisions are kept, for policies whose
+	// decisions can be; 0: none.
+	DecisionCache int64
+
 	// AllowNet names the hosts that http.send and net.lookup_ip_addr may ask.
 	// Empty: a policy that calls them does not compile.
 	AllowNet []string
@@ -51,6 +56,7 @@ type Engine struct {
 	methods  *grpcbody.Methods // nil: no descriptor set
 	revision string
 	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
+	cache    *decisionCache          // nil: none
 
 	entrypoint ast.Ref
 }
@@ -109,7 +115,7 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the policy: %w", err)
 	}
-	return &Engine{
+	e := &Engine{
 		query:    query,
 		timeout:  cfg.Timeout,
 		network:  len(cfg.AllowNet) > 0,
@@ -121,7 +127,11 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		mask:     mask,
 
 		entrypoint: ref,
-	}, nil
+	}
+	if analysis.Cacheable {
+		e.cache = newDecisionCache(cfg.DecisionCache)
+	}
+	return e, nil
 }
 
 // Analysis tells what the policy can read, and whether its decisions are cached.
@@ -142,7 +152,35 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 			d = fault(fmt.Errorf("the evaluation panicked: %v", r))
 		}
 	}()
-	return e.evaluate(ctx, &question{in: in, methods: e.methods})
+	if err := ctx.Err(); err != nil { // a cached decision is no faster than none
+		return fault(err)
+	}
+	q := questions.Get().(*question)
+	q.in, q.methods = in, e.methods
+	defer q.release()
+	if e.cache == nil {
+		return e.evaluate(ctx, q)
+	}
+	return e.decideCached(ctx, q)
+}
+
+// decideCached looks for the decision of a request that the policy can't tell
+// from this one. What failed is never kept: it may not fail the next time.
+func (e *Engine) decideCached(ctx context.Context, q *question) Decision {
+	key, ok := e.reads.key(appendString(q.key[:0], q.in.TenantID), q)
+	q.key = key
+	if !ok || len(key) > maxKey {
+		return e.evaluate(ctx, q)
+	}
+	if d, ok := e.cache.find(key); ok {
+		return *d
+	}
+	d := e.evaluate(ctx, q)
+	if d.Err == nil {
+		e.cache.keep(q.in.TenantID, key, &d)
+	}
+	d.Lookup = jwtverify.Miss
+	return d
 }
 
 // evaluate asks the policy.

@@ -33,7 +33,7 @@ func engine(t *testing.T, rego string, change ...func(*policy.Config)) *policy.E
 	return e
 }
 
-func write(t *testing.T, name, text string) string {
+func write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -372,20 +372,6 @@ func TestOwnDefaultPolicy(t *testing.T) {
 	}
 	if d := e.Decide(t.Context(), getPosts()); !d.Allowed {
 		t.Errorf("denied: %v", d.Err)
-	}
-}
-
-func BenchmarkDecide(b *testing.B) {
-	e, err := policy.New(b.Context(), policy.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	in := getPosts()
-	b.ReportAllocs()
-	for b.Loop() {
-		if d := e.Decide(b.Context(), in); !d.Allowed {
-			b.Fatal(d.Err)
-		}
 	}
 }
 

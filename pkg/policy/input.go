@@ -61,7 +61,7 @@ type RouteFields struct {
 // NewRoute builds the terms of a route.
 func NewRoute(f RouteFields) *Route {
 	text := func(s string) routeField { return routeField{ast.StringTerm(s), appendString(nil, s)} }
-	texts := func(l []string) routeField { return routeField{list(l), appendStrings(nil, l)} }
+	texts := func(l []string) routeField { return routeField{listTerm(l), appendStrings(nil, l)} }
 	return &Route{
 		fields: [...]routeField{
 			text(f.Match), {ast.InternedTerm(f.Public), appendBool(nil, f.Public)},
@@ -171,7 +171,7 @@ func queryTerm(raw string, picks []pick) *ast.Term {
 			pairs.add(name, unescapeQuery(value))
 		}
 	}
-	return pairs.term(func(_ string, values []string) *ast.Term { return list(values) })
+	return pairs.term(func(_ string, values []string) *ast.Term { return listTerm(values) })
 }
 
 func paramsTerm(q *question, picks []pick) (*ast.Term, error) {
@@ -257,7 +257,7 @@ func item(key string, value *ast.Term) [2]*ast.Term {
 
 func object(items ...[2]*ast.Term) *ast.Term { return ast.NewTerm(ast.NewObject(items...)) }
 
-func list(values []string) *ast.Term {
+func listTerm(values []string) *ast.Term {
 	terms := make([]*ast.Term, len(values))
 	for i, v := range values {
 		terms[i] = ast.StringTerm(v)
