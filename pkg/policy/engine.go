@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -55,11 +56,21 @@ type Engine struct {
 	shown    reads             // for people: all that is not costly
 	methods  *grpcbody.Methods // nil: no descriptor set
 	revision string
+	unloaded bool                    // no policy yet
 	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
 	cache    *decisionCache          // nil: none
 
 	entrypoint ast.Ref
 }
+
+// notLoaded is the engine of a service whose policy has not arrived yet.
+func notLoaded() *Engine { return &Engine{revision: "none", unloaded: true, analysis: &Analysis{}} }
+
+// Loaded reports whether there is a policy. Without one everything is denied,
+// with the reason PolicyError and the status 503.
+func (e *Engine) Loaded() bool { return !e.unloaded }
+
+var errNotLoaded = errors.New("the policy is not loaded yet: its bundles have not arrived")
 
 // New loads and compiles a policy. Its errors carry the file and the line.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
@@ -152,6 +163,9 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 			d = fault(fmt.Errorf("the evaluation panicked: %v", r))
 		}
 	}()
+	if e.unloaded {
+		return Decision{Reason: answers.PolicyError, Status: http.StatusServiceUnavailable, Headers: []Header{{Name: "retry-after", Value: "5"}}, Err: errNotLoaded}
+	}
 	if err := ctx.Err(); err != nil { // a cached decision is no faster than none
 		return fault(err)
 	}

@@ -37,6 +37,9 @@ type Position struct {
 // what a policy reads of the time or the network may have changed.
 func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	x := Explanation{Entrypoint: ruleName(e.entrypoint)}
+	if e.unloaded {
+		return x
+	}
 	input, err := e.shown.document(&question{in: in, methods: e.methods})
 	if err != nil {
 		return x // the decision says why
