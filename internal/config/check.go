@@ -44,7 +44,6 @@ func (k *checker) unsupported() {
 	}{
 		{"admin.pprof", k.c.Admin.Pprof},
 		{"jwks_dir", k.c.JWKSDir != ""},
-		{"policy.bundles", len(k.c.Policy.Bundles) > 0},
 		{"revocation", len(k.c.Revocation) > 0},
 	} {
 		if row.asked {

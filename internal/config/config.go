@@ -103,12 +103,12 @@ type IdentityHeaders struct {
 
 // Policy says which Rego decides.
 type Policy struct {
-	Entrypoint      string         `yaml:"entrypoint"`
-	Paths           []string       `yaml:"paths"`     // joined with Config.Dir; empty: the embedded policy
-	Timeout         time.Duration  `yaml:"timeout"`   // of one evaluation
-	AllowNet        []string       `yaml:"allow_net"` // hosts that http.send may ask; empty: none
-	Bundles         map[string]any `yaml:"bundles"`
-	ProtoDescriptor string         `yaml:"proto_descriptor"` // joined with Config.Dir; "": gRPC bodies are null
+	Entrypoint      string        `yaml:"entrypoint"`
+	Paths           []string      `yaml:"paths"`            // joined with Config.Dir; empty: the embedded policy
+	Timeout         time.Duration `yaml:"timeout"`          // of one evaluation
+	AllowNet        []string      `yaml:"allow_net"`        // hosts that http.send may ask; empty: none
+	Bundles         Sections      `yaml:"bundles"`          // OPA's own: services, bundles, keys, …
+	ProtoDescriptor string        `yaml:"proto_descriptor"` // joined with Config.Dir; "": gRPC bodies are null
 }
 
 // DecisionLog says where decisions are written to, a line for each. The zero

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -135,10 +136,25 @@ func (k *checker) policy() {
 			k.fault("policy.proto_descriptor", "%s %v", quoteShort(p.ProtoDescriptor), err)
 		}
 	}
+	k.bundles()
 	for i, host := range p.AllowNet {
 		if !isHostAlone(host) {
 			k.fault(fmt.Sprintf("policy.allow_net[%d]", i), "%s is no host: write the name alone, in lower case, without scheme and port", quoteShort(host))
 		}
+	}
+}
+
+func (k *checker) bundles() {
+	sections := k.c.Policy.Bundles
+	if len(sections) == 0 {
+		return
+	}
+	field := func(name string) string { return strings.TrimSuffix("policy.bundles."+name, ".") }
+	for _, f := range policy.CheckBundles(sections, k.c.Dir) {
+		k.fault(field(f.Field), "%s", f.Problem)
+	}
+	for _, f := range policy.WarnBundles(sections) {
+		k.warn(field(f.Field), "%s", f.Problem)
 	}
 }
 

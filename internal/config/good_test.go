@@ -1,12 +1,16 @@
 package config_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
@@ -112,7 +116,7 @@ func everyKey(c *config.Config) {
 	c.ForwardToken = false
 	c.Policy = config.Policy{
 		Entrypoint: "envoy/authz/allow", Paths: []string{dir("policies"), dir("policies/authz.rego")},
-		Timeout: 250 * time.Millisecond, AllowNet: []string{"opa.example", "10.0.0.1"}, Bundles: map[string]any{},
+		Timeout: 250 * time.Millisecond, AllowNet: []string{"opa.example", "10.0.0.1"}, Bundles: config.Sections{},
 		ProtoDescriptor: dir("proto/api.pb"),
 	}
 	c.DecisionLog = config.DecisionLog{
@@ -226,5 +230,34 @@ func checkWarnings(t *testing.T, path string, got []config.Fault, want []string)
 	}
 	if len(got) != len(want) {
 		t.Errorf("%d warnings, want\n%s", len(got), strings.Join(want, "\n"))
+	}
+}
+
+// TestSectionsHideSecrets: whichever way a configuration is printed, what OPA's
+// sections hold of credentials stays hidden.
+func TestSectionsHideSecrets(t *testing.T) {
+	s := config.Sections{
+		"services": map[string]any{"cdn": map[string]any{
+			"url":         "https://cdn.example/x?sig=s3cret",
+			"headers":     map[string]any{"X-Key": "s3cret"},
+			"credentials": map[string]any{"bearer": map[string]any{"token": "s3cret"}},
+		}},
+		"keys":    map[string]any{"ci": map[string]any{"private_key": "s3cret"}},
+		"bundles": map[string]any{"main": map[string]any{"resource": "main.tar.gz?sig=s3cret"}},
+	}
+	asJSON, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", slog.Any("bundles", s))
+	for _, text := range []string{string(asJSON), string(asYAML), log.String(), fmt.Sprint(s), fmt.Sprintf("%v %+v %#v", s, s, s)} {
+		if strings.Contains(text, "s3cret") || !strings.Contains(text, "main.tar.gz") {
+			t.Errorf("it is shown as %s", text)
+		}
 	}
 }

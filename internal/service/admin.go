@@ -23,7 +23,7 @@ func (s *Service) adminHandler() http.Handler {
 
 func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {
 	state, status := "ready", http.StatusOK
-	if !s.ready.Load() {
+	if !s.serving() {
 		state, status = "not ready", http.StatusServiceUnavailable
 	}
 	if _, verbose := r.URL.Query()["verbose"]; !verbose {
@@ -36,12 +36,14 @@ func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	road := s.road.Load()
-	_ = encoder.Encode(map[string]any{ // the caller went away
+	shown := map[string]any{
 		"state":           state,
 		"policy_revision": road.Policy.Revision(),
 		"reload":          s.reloads.state(),
 		"tenants":         tenantStates(road.Tenants.Tenants()),
-	})
+	}
+	s.feed.show(shown)
+	_ = encoder.Encode(shown) // the caller went away
 }
 
 // tenantState tells how a tenant's keys are doing.

@@ -26,8 +26,12 @@ type Road struct {
 // Open builds the road of a configuration without a server around it: for
 // tools. Keys are fetched behind it. Close it after use.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, error) {
+	engine, err := openPolicy(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
-	r, err := openRoad(ctx, cfg, fetcher)
+	r, err := openRoad(cfg, fetcher, engine)
 	if err != nil {
 		fetcher.Close()
 		return nil, err
@@ -38,24 +42,28 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 
 // openRoad builds a road with the keys of a fetcher that others may share: a
 // source that they have open keeps its keys. Nothing is left open on an error.
-func openRoad(ctx context.Context, cfg *config.Config, fetcher *jwtverify.Fetcher) (*Road, error) {
-	r := &Road{cfg: cfg}
-	var err error
-	// The policy first: it may have faults, and opens nothing.
-	if r.Policy, err = policy.New(ctx, policyConfig(cfg)); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
-	if r.Tenants, err = openTenants(cfg, fetcher); err != nil {
+func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Engine) (*Road, error) {
+	directory, err := openTenants(cfg, fetcher)
+	if err != nil {
 		return nil, err
 	}
-	r.Authorizer, err = extauthz.NewAuthorizer(extauthz.Config{
-		Tenants: r.Tenants, Policy: r.Policy, Headers: identityHeaders(cfg), StripToken: !cfg.ForwardToken,
-	})
+	r, err := (&Road{Tenants: directory, cfg: cfg}).with(engine)
 	if err != nil {
-		r.Close()
+		directory.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// with returns the same road with another policy.
+func (r *Road) with(engine *policy.Engine) (*Road, error) {
+	authorizer, err := extauthz.NewAuthorizer(extauthz.Config{
+		Tenants: r.Tenants, Policy: engine, Headers: identityHeaders(r.cfg), StripToken: !r.cfg.ForwardToken,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Road{Tenants: r.Tenants, Policy: engine, Authorizer: authorizer, cfg: r.cfg, fetcher: r.fetcher}, nil
 }
 
 // Close releases what is open. A check that still walks this road keeps the
@@ -140,8 +148,13 @@ func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
 
 // Validate compiles the policy of a configuration that was read without a
 // fault. With that, whatever New would build was checked, and nothing was
-// opened: no listener and no key URL.
+// opened: no listener, no key URL and no bundle. Of a policy that comes from
+// bundles it compiles what the files give without them.
 func Validate(ctx context.Context, cfg *config.Config) error {
+	if len(cfg.Policy.Bundles) > 0 {
+		_, err := newBundles(ctx, cfg, nil)
+		return err
+	}
 	if _, err := policy.New(ctx, policyConfig(cfg)); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}

@@ -178,19 +178,27 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	}
 	s.reloads.follow(cfg) // even where it fails below: its files are those to mend
 	var certificates *tls.Config
+	var change *policyChange
 	road, err := settled(cfg, func() (*Road, error) {
 		if certificates, err = tlsFiles(cfg).load(); err != nil {
 			return nil, err
 		}
-		return openRoad(ctx, cfg, s.fetcher)
+		// The policy before the keys: it may have faults, and opens nothing.
+		if change, err = s.changePolicy(ctx, cfg); err != nil {
+			return nil, err
+		}
+		return openRoad(cfg, s.fetcher, change.engine)
 	})
 	if err != nil {
+		change.forget()
+		return nil, err
+	}
+	old, err := s.takeRoad(ctx, road, change)
+	if err != nil {
+		road.Close()
 		return nil, err
 	}
 	// From here on nothing fails.
-	old := s.road.Swap(road)
-	s.checks.Use(road.Authorizer)
-	s.observe.use(road)
 	if certificates != nil && s.tls.Load() != nil {
 		s.tls.Store(certificates)
 	}

@@ -33,6 +33,7 @@ type Service struct {
 	log     *slog.Logger
 	fetcher *jwtverify.Fetcher
 	road    atomic.Pointer[Road]
+	feed    feed
 	reloads reloads
 	level   *slog.LevelVar             // nil: the log's level stays
 	tls     atomic.Pointer[tls.Config] // nil: plaintext
@@ -76,6 +77,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	s.observe.use(road)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log, Observer: s.observe})
 	s.checks.Use(road.Authorizer)
+	if err = s.startBundles(ctx); err != nil {
+		return nil, err
+	}
 	if err = s.open(); err != nil {
 		return nil, err
 	}
@@ -85,7 +89,13 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 // firstRoad reads the configuration again where its files change meanwhile. What
 // New was given counts where they go on changing, or never were a file.
 func (s *Service) firstRoad(ctx context.Context) (*Road, error) {
-	open := func() (*Road, error) { return openRoad(ctx, s.cfg, s.fetcher) }
+	open := func() (*Road, error) {
+		engine, err := s.firstPolicy(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return openRoad(s.cfg, s.fetcher, engine)
+	}
 	road, err := settled(s.cfg, open)
 	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {
 		fresh, failed := config.Load(s.cfg.Path)
@@ -194,7 +204,7 @@ func (s *Service) Run(ctx context.Context) error {
 	watching := s.watch(ctx)
 	defer watching()
 	s.ready.Store(true)
-	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+	s.announce()
 	s.log.Info("serving",
 		slog.String("listen", s.Address().String()),
 		slog.String("admin", admin),
@@ -256,6 +266,7 @@ func (s *Service) Close() {
 	if s.adminListener != nil {
 		_ = s.adminListener.Close()
 	}
+	s.closeBundles()
 	if s.observe != nil {
 		s.observe.close(s.log) // after the last check
 	}

@@ -127,16 +127,21 @@ func check(t testing.TB, conn *grpc.ClientConn, token string) (string, error) {
 
 func checkHost(t testing.TB, conn *grpc.ClientConn, host, token string) (string, error) {
 	t.Helper()
+	response, err := respond(t, conn, host, token)
+	return response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(), err
+}
+
+func respond(t testing.TB, conn *grpc.ClientConn, host, token string) (*authv3.CheckResponse, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	headers := map[string]string{}
 	if token != "" {
 		headers["authorization"] = "Bearer " + token
 	}
-	response, err := authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+	return authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Host: host, Path: "/", Headers: headers}},
 	}})
-	return response.GetDynamicMetadata().GetFields()["reason"].GetStringValue(), err
 }
 
 func mint(t testing.TB, issuer *jwttest.Issuer, claims map[string]any) string {

@@ -26,7 +26,7 @@ func applyDelta(ctx context.Context, base *held, delta *bundle.Bundle) (*bundle.
 	err := storage.Txn(ctx, store, storage.WriteParams, func(txn storage.Transaction) (err error) {
 		for _, change := range delta.Patch.Data {
 			if err := applyChange(ctx, store, txn, change); err != nil {
-				return err
+				return fmt.Errorf("%s %s: %w", change.Op, change.Path, err)
 			}
 		}
 		documents, err = store.Read(ctx, txn, storage.RootPath)
@@ -44,7 +44,7 @@ func applyDelta(ctx context.Context, base *held, delta *bundle.Bundle) (*bundle.
 func applyChange(ctx context.Context, store storage.Store, txn storage.Transaction, change bundle.PatchOperation) error {
 	path, ok := storage.ParsePathEscaped("/" + strings.Trim(change.Path, "/"))
 	if !ok || len(path) == 0 {
-		return fmt.Errorf("%q is no path", change.Path)
+		return errors.New("is no path")
 	}
 	var op storage.PatchOp = storage.ReplaceOp
 	switch change.Op {
@@ -57,7 +57,7 @@ func applyChange(ctx context.Context, store storage.Store, txn storage.Transacti
 		op = storage.RemoveOp
 	case "replace":
 	default:
-		return fmt.Errorf("%q is no operation", change.Op)
+		return errors.New("is no operation")
 	}
 	return store.Write(ctx, txn, op, path, change.Value)
 }
