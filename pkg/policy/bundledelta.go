@@ -50,8 +50,10 @@ func applyChange(ctx context.Context, store storage.Store, txn storage.Transacti
 	switch change.Op {
 	case "upsert":
 		op = storage.AddOp
-		if err := storage.MakeDir(ctx, store, txn, path[:len(path)-1]); err != nil {
-			return err
+		if _, err := store.Read(ctx, txn, path[:len(path)-1]); storage.IsNotFound(err) {
+			if err := storage.MakeDir(ctx, store, txn, path[:len(path)-1]); err != nil {
+				return err
+			}
 		}
 	case "remove":
 		op = storage.RemoveOp
