@@ -13,6 +13,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisiontest"
 	"github.com/ussoio/ussoauthz/internal/testreport"
+	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -26,6 +27,7 @@ type testCmd struct {
 	Threshold float64       `placeholder:"PERCENT" help:"Fail where the coverage is below; includes --coverage."`
 	Format    string        `short:"f" enum:"pretty,json,junit" default:"pretty" help:"pretty, json or junit. (${default})"`
 	Timeout   time.Duration `placeholder:"DURATION" help:"For one Rego test. Default: 5s, and 30s of a benchmark."`
+	Watch     bool          `short:"w" help:"Run again after each change of the paths, the configuration and its policies, until Ctrl-C."`
 	Bench     bool          `help:"Measure the Rego tests instead: time and allocations of each."`
 	Paths     []string      `arg:"" optional:"" name:"path" help:"Files and folders with policies, tests and data. Default: this folder."`
 }
@@ -36,13 +38,14 @@ at hand, and the decision tests (*_decisions.yaml): requests, each with the clai
 its token and the answer that it must get, which take the whole road of a request.
 The keys of the tenants are replaced by keys of the run; no network is asked.
 
-Exit code 0 where all tests passed, 1 where one failed, none was found, the coverage
-is below the threshold or a file has a fault, 2 for wrong usage. (opa test ends with
-2 where a test fails.)
+Exit code 0 where all tests passed, 2 where one failed or the coverage is below the
+threshold, 1 where none was found or a file has a fault: those of opa test, which
+counts no test as success. Wrong usage is 2, as for every command.
 
 Examples:
   ussoauthz test policies/
   ussoauthz test policies/ --threshold 90
+  ussoauthz test -c ussoauthz.yaml . --watch
   ussoauthz test -c ussoauthz.yaml . --format junit > report.xml`
 }
 
@@ -64,6 +67,8 @@ func (c *testCmd) Validate() error {
 		return errors.New("--timeout is a time that passes")
 	case c.Bench && (c.measures() || c.Format == "junit"):
 		return errors.New("--bench goes with neither --coverage nor --format junit")
+	case c.Watch && (c.Bench || c.Format != "pretty"):
+		return errors.New("--watch is for people: it goes with neither --bench nor --format")
 	case len(c.Decisions) > 0 && c.Config == "":
 		return errors.New("--decisions needs the configuration: name it with -c")
 	}
@@ -72,35 +77,75 @@ func (c *testCmd) Validate() error {
 
 func (c *testCmd) measures() bool { return c.Coverage || c.Threshold > 0 }
 
+// exitFailed is the exit code where a test failed, as of opa test.
+const exitFailed = cli.Exit(2)
+
 // Run tests.
 func (c *testCmd) Run(ctx context.Context, s cli.Streams) error {
-	paths := c.Paths
-	if len(paths) == 0 && len(c.Decisions) == 0 {
-		paths = []string{"."}
+	if len(c.Paths) == 0 && len(c.Decisions) == 0 {
+		c.Paths = []string{"."}
 	}
+	if !c.Watch {
+		_, err := c.once(ctx, s)
+		return err
+	}
+	// Watched from before the first run: a change during it counts.
+	watcher := watch.New(watch.Config{}, c.watched(nil))
+	again := func(ctx context.Context) bool {
+		loaded, err := c.once(ctx, s)
+		if loaded != nil {
+			watcher.Watch(c.watched(loaded))
+		}
+		var told cli.Exit
+		if err != nil && ctx.Err() == nil && !errors.As(err, &told) {
+			fmt.Fprintln(s.Err, "ussoauthz:", err)
+		}
+		if ctx.Err() == nil {
+			fmt.Fprintln(s.Err, "Waiting for changes; Ctrl-C ends it.")
+		}
+		return true
+	}
+	again(ctx)
+	watcher.Run(ctx, again)
+	return nil
+}
+
+// watched are the files whose change runs the tests again; loaded is the
+// configuration, nil where it was not read.
+func (c *testCmd) watched(loaded *config.Config) []string {
+	files := slices.Concat(c.Paths, c.Decisions)
+	if c.Config != "" {
+		files = append(files, c.Config)
+	}
+	if loaded != nil {
+		files = append(files, loaded.Policy.Paths...)
+	}
+	return files
+}
+
+// once runs the tests once, and returns the configuration where there is one.
+func (c *testCmd) once(ctx context.Context, s cli.Streams) (loaded *config.Config, err error) {
 	cfg := policy.TestConfig{
-		Paths: paths, Ignore: slices.Clone(c.Ignore), Run: c.Match, Timeout: c.Timeout,
+		Paths: c.Paths, Ignore: slices.Clone(c.Ignore), Run: c.Match, Timeout: c.Timeout,
 		Verbose: c.Verbose, Coverage: c.measures(), Bench: c.Bench,
 	}
-	var loaded *config.Config
 	if c.Config != "" {
-		var err error
 		if loaded, err = load(c.Config, s); err != nil {
-			return err
+			return nil, err
 		}
 		cfg.AllowNet = loaded.Policy.AllowNet
 		cfg.Ignore = append(cfg.Ignore, c.Config) // it is no data
 	}
 	report := &testreport.Report{Verbose: c.Verbose}
 	if err := c.rego(ctx, cfg, report); err != nil {
-		return err
+		return loaded, err
 	}
 	if !c.Bench {
 		if err := c.decisions(ctx, cfg, loaded, report, s); err != nil {
-			return err
+			return loaded, err
 		}
 	}
-	return c.report(report, s)
+	return loaded, c.report(report, s)
 }
 
 func (c *testCmd) rego(ctx context.Context, cfg policy.TestConfig, report *testreport.Report) error {
@@ -175,11 +220,12 @@ func (c *testCmd) report(report *testreport.Report, s cli.Streams) error {
 		return err
 	}
 	if !report.Passed() {
-		return cli.ErrReported
+		return exitFailed
 	}
 	if c.Threshold > 0 {
 		if got := report.Rego.Coverage().Percent; got < c.Threshold {
-			return fmt.Errorf("the coverage is %.2f%%, below the threshold of %.2f%%", got, c.Threshold)
+			fmt.Fprintf(s.Err, "ussoauthz: the coverage is %.2f%%, below the threshold of %.2f%%\n", got, c.Threshold)
+			return exitFailed
 		}
 	}
 	return nil
