@@ -52,6 +52,8 @@ type question struct {
 	in      *Input
 	methods *grpcbody.Methods // whose messages can be read
 
+	detached bool // the document may outlive the request
+
 	body      *ast.Term // nil until it was read
 	truncated bool
 
@@ -444,6 +446,9 @@ func attributesTerm(q *question, picks []pick) (*ast.Term, error) {
 	native, err := q.attributesOf()
 	if native == nil || err != nil {
 		return nil, err
+	}
+	if q.detached {
+		native = cloneNative(native)
 	}
 	return membersTerm(native, picks)
 }

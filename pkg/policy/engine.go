@@ -59,6 +59,7 @@ type Engine struct {
 	unloaded bool                    // no policy yet
 	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
 	cache    *decisionCache          // nil: none
+	guard    *guard                  // nil: no call of the policy outruns its time
 
 	entrypoint ast.Ref
 }
@@ -139,6 +140,9 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 
 		entrypoint: ref,
 	}
+	if len(analysis.Slow) > 0 {
+		e.guard = newGuard()
+	}
 	if analysis.Cacheable {
 		e.cache = newDecisionCache(cfg.DecisionCache)
 	}
@@ -199,6 +203,9 @@ func (e *Engine) decideCached(ctx context.Context, q *question) Decision {
 
 // evaluate asks the policy.
 func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
+	if e.guard != nil {
+		q.detach()
+	}
 	input, err := e.reads.document(q)
 	if errors.Is(err, errBody) { // the client's fault, not the policy's
 		return Decision{Reason: answers.InvalidRequest, Err: err}
@@ -206,7 +213,12 @@ func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
 	if err != nil {
 		return fault(fmt.Errorf("building the input: %w", err))
 	}
-	value, err := e.eval(ctx, input)
+	var value ast.Value
+	if e.guard == nil {
+		value, err = e.eval(ctx, e.limit(ctx), input)
+	} else {
+		value, err = e.evalBeside(ctx, q.in.TenantID, input)
+	}
 	if err != nil {
 		return fault(err)
 	}

@@ -90,12 +90,16 @@ func (d *deadline) Cancelled() bool {
 
 var errTooLong = errors.New("the evaluation took too long")
 
-// eval evaluates within the time limit, and the caller's deadline.
-func (e *Engine) eval(ctx context.Context, input ast.Value) (ast.Value, error) {
-	limit := e.timeout
+// limit is the time that an evaluation has, not more than its caller.
+func (e *Engine) limit(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline))
+		return min(e.timeout, time.Until(deadline))
 	}
+	return e.timeout
+}
+
+// eval evaluates within the time limit.
+func (e *Engine) eval(ctx context.Context, limit time.Duration, input ast.Value) (ast.Value, error) {
 	if limit <= 0 {
 		return nil, context.DeadlineExceeded
 	}

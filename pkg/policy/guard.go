@@ -1,0 +1,125 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// guard bounds the evaluations that nobody waits for any more. A call that
+// nothing interrupts (a regular expression over a long text) may run on after
+// its request was answered: it holds a core, so there must not be many.
+type guard struct {
+	most int // of the engine
+
+	mu      sync.Mutex
+	running int
+	tenants map[string]int
+	total   uint64
+}
+
+// maxAbandonedOfTenant leaves room for others: a tenant whose requests run into
+// the limit is refused before it holds all that the engine may lose.
+const maxAbandonedOfTenant = 2
+
+func newGuard() *guard {
+	return &guard{most: 2 * max(maxAbandonedOfTenant, runtime.GOMAXPROCS(0)), tenants: map[string]int{}}
+}
+
+var errAbandoned = errors.New("too many evaluations of this policy run on after their time: a call that nothing interrupts is too slow for what requests bring")
+
+// admit refuses an evaluation while too many are left behind.
+func (g *guard) admit(tenant string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running >= g.most || g.tenants[tenant] >= maxAbandonedOfTenant {
+		return errAbandoned
+	}
+	return nil
+}
+
+func (g *guard) abandon(tenant string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running++
+	g.total++
+	g.tenants[tenant]++
+}
+
+func (g *guard) ended(tenant string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running--
+	if g.tenants[tenant]--; g.tenants[tenant] == 0 {
+		delete(g.tenants, tenant)
+	}
+}
+
+// Abandoned tells how many evaluations run on after their request was answered,
+// and how many did so since the engine was made.
+func (e *Engine) Abandoned() (running int, total uint64) {
+	if e.guard == nil {
+		return 0, 0
+	}
+	e.guard.mu.Lock()
+	defer e.guard.mu.Unlock()
+	return e.guard.running, e.guard.total
+}
+
+// outcome is what an evaluation gave.
+type outcome struct {
+	value ast.Value
+	err   error
+}
+
+// evalBeside is eval for a policy that may call what nothing interrupts: it
+// returns in time, with or without the value. Nothing of the request may be in
+// the input, as the request may be gone before the evaluation is.
+func (e *Engine) evalBeside(ctx context.Context, tenant string, input ast.Value) (ast.Value, error) {
+	if err := e.guard.admit(tenant); err != nil {
+		return nil, err
+	}
+	limit := e.limit(ctx)
+	if limit <= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- outcome{err: fmt.Errorf("the evaluation panicked: %v", r)}
+			}
+		}()
+		// One that can be interrupted ends a little earlier, and is not counted.
+		value, err := e.eval(ctx, limit-limit/20, input)
+		done <- outcome{value, err}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-timer.C:
+	}
+	e.guard.abandon(tenant)
+	go func() {
+		<-done
+		e.guard.ended(tenant)
+	}()
+	return nil, fmt.Errorf("%w, more than %v: a call that nothing interrupts runs on", errTooLong, limit)
+}
+
+// detach takes copies of what a document would hold on to.
+func (q *question) detach() {
+	in := *q.in
+	in.TenantID, in.Issuer = strings.Clone(in.TenantID), strings.Clone(in.Issuer)
+	in.Method, in.Host, in.RawQuery = strings.Clone(in.Method), strings.Clone(in.Host), strings.Clone(in.RawQuery)
+	in.Segments, in.Headers, in.Params = cloneTexts(in.Segments), cloneFields(in.Headers), cloneFields(in.Params)
+	q.in, q.detached = &in, true
+}
