@@ -18,6 +18,7 @@ const (
 	maxText     = 16 << 20 // bytes of a text that one call writes
 	maxElements = 1 << 20  // of a list that one call makes
 	maxShift    = 1 << 16  // bits
+	maxDigits   = 1 << 14  // of a product
 	maxPaths    = 1 << 18  // nodes on all paths through a graph
 )
 
@@ -31,6 +32,8 @@ var limits = map[string]func(operands []*ast.Term) error{
 	ast.RegexReplace.Name:          limitRegexReplace,
 	ast.BitsShiftLeft.Name:         limitShift,
 	ast.ArrayConcat.Name:           limitArrayConcat,
+	ast.Multiply.Name:              limitDigits,
+	ast.Product.Name:               limitDigits,
 	ast.NumbersRange.Name:          limitRange,
 	ast.ReachablePathsBuiltin.Name: limitPaths,
 	ast.JSONMatchSchema.Name:       func(operands []*ast.Term) error { return limitSchema(operands[1].Value) },
@@ -134,6 +137,30 @@ func limitShift(operands []*ast.Term) error {
 	}
 	if n, ok := number.Int(); !ok || n > maxShift {
 		return fmt.Errorf("a shift by more than %d bits", maxShift)
+	}
+	return nil
+}
+
+// limitDigits adds up the digits of all factors: the product has as many, and
+// takes their square to be written.
+func limitDigits(operands []*ast.Term) error {
+	n := 0
+	add := func(term *ast.Term) {
+		number, _ := term.Value.(ast.Number)
+		n += len(number)
+	}
+	for _, operand := range operands {
+		switch v := operand.Value.(type) {
+		case ast.Number:
+			add(operand)
+		case *ast.Array:
+			v.Foreach(add)
+		case ast.Set:
+			v.Foreach(add)
+		}
+	}
+	if n > maxDigits {
+		return fmt.Errorf("the result would have more than %d digits", maxDigits)
 	}
 	return nil
 }
