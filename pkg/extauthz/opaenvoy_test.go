@@ -8,11 +8,13 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ussoio/ussoauthz/internal/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -268,17 +270,78 @@ func line(headers []*corev3.HeaderValueOption, name string) string {
 	return strings.Join(values, " | ")
 }
 
-// The attributes are protojson's own, all of them.
+// The attributes are protojson's own, all of them, in each form that Envoy has.
 func TestOPAEnvoyAttributesAreProtoJSON(t *testing.T) {
 	w := newWorld(t)
-	check := w.fullCheck(t)
-	text, err := protojson.Marshal(check.GetAttributes())
-	if err != nil {
-		t.Fatal(err)
+	for name, change := range map[string]func(*authv3.AttributeContext){
+		"as Envoy sends most": func(*authv3.AttributeContext) {},
+		"a body as bytes": func(a *authv3.AttributeContext) {
+			a.Request.Http.Body, a.Request.Http.RawBody = "", []byte("\xff{}\x00")
+			a.Request.Http.Headers["content-type"] = "application/octet-stream"
+		},
+		"a client on a socket": func(a *authv3.AttributeContext) {
+			a.Source.Address = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/run/envoy.sock"}}}
+		},
+		"typed metadata": func(a *authv3.AttributeContext) {
+			typed, err := anypb.New(&corev3.Pipe{Path: "typed"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.MetadataContext.TypedFilterMetadata = map[string]*anypb.Any{"some.filter": typed}
+		},
+		"a fraction of a second": func(a *authv3.AttributeContext) { a.Request.Time.Nanos = 123456789 },
+	} {
+		check := w.fullCheck(t)
+		change(check.Attributes)
+		text, err := protojson.Marshal(check.GetAttributes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := own(t, "decision := input.attributes == json.unmarshal("+quoteRego(string(text))+")")
+		if r := reasonOf(respond(t, w, cfg, proto.Clone(check).(*authv3.CheckRequest))); r != answers.Allowed {
+			t.Errorf("%s: the attributes are not %s: %s", name, text, r)
+		}
 	}
-	cfg := own(t, "decision := input.attributes == json.unmarshal("+quoteRego(string(text))+")")
-	if r := reasonOf(respond(t, w, cfg, proto.Clone(check).(*authv3.CheckRequest))); r != answers.Allowed {
-		t.Errorf("the attributes are not %s: %s", text, r)
+}
+
+// gRPC messages, as the plugin reads them with proto-descriptor.
+func TestOPAEnvoyGRPC(t *testing.T) {
+	w := newWorld(t)
+	set := prototest.Write(t, prototest.Set(prototest.Compile(t, `
+		syntax = "proto3";
+		package p;
+		service S { rpc Get(M) returns (M); rpc Put(stream M) returns (M); }
+		message M { string some_name = 1; }`)))
+	const frame = "\x00\x00\x00\x00\x03\x0a\x01a"
+	read := `input.parsed_body == {"someName": "a"}`
+	null := `[input.parsed_body, input.truncated_body] == [null, false]`
+	for _, tt := range []struct {
+		name, path, body, rego string
+		text                   bool // not pack_as_bytes
+		want                   answers.Reason
+	}{
+		{name: "a message", path: "/p.S/Get", body: frame, rego: read, want: answers.Allowed},
+		{name: "cut", path: "/p.S/Get", body: frame[:7], rego: "input.truncated_body", want: answers.Allowed},
+		{name: "as text", path: "/p.S/Get", body: frame, text: true, rego: null, want: answers.Allowed},
+		{name: "a client that streams", path: "/p.S/Put", body: frame, rego: null, want: answers.Allowed},
+		{name: "an unknown method", path: "/p.S/Nothing", body: frame, rego: null, want: answers.Allowed},
+		{name: "no call", path: "/p.S/Get/x", body: frame, rego: null, want: answers.Allowed},
+		{name: "compressed", path: "/p.S/Get", body: "\x01" + frame[1:], rego: null, want: answers.InvalidRequest},
+		{name: "two messages", path: "/p.S/Get", body: frame + frame, rego: read, want: answers.InvalidRequest},
+	} {
+		check := w.fullCheck(t)
+		http := check.Attributes.Request.Http
+		http.Path, http.Headers[":path"] = tt.path, tt.path
+		http.Headers["content-type"] = "application/grpc"
+		delete(http.Headers, "content-length")
+		if http.Body, http.RawBody = "", []byte(tt.body); tt.text {
+			http.Body, http.RawBody = tt.body, nil
+		}
+		cfg := own(t, "default decision := false\ndecision if "+tt.rego)
+		cfg.ProtoDescriptor = set
+		if got := reasonOf(respond(t, w, cfg, check)); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -310,6 +373,10 @@ func TestOPAEnvoyDifferences(t *testing.T) {
 			delete(c.Attributes.Request.Http.Headers, "content-length")
 			header("x-envoy-auth-partial-body", "true")(c)
 		}, answers.Allowed},
+		{"a second document", `decision if input.parsed_body`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.InvalidRequest},
+		{"a second document that nobody reads", `decision if input.request.method`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.Allowed},
+		{"a multipart form without a boundary", `decision if input.parsed_body == null`, header("content-type", "multipart/form-data"), answers.InvalidRequest},
+		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, header("content-length", "many"), answers.Allowed},
 		{"undefined", `decision if false`, nil, answers.PolicyError},
 		{"no boolean", `decision := "true"`, nil, answers.PolicyError},
 		{"an unknown key", `decision := {"allowed": true, "http_statsu": 1}`, nil, answers.PolicyError},

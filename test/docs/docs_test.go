@@ -15,6 +15,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
@@ -134,6 +135,9 @@ func checkYAML(t *testing.T, b block) {
 			t.Fatal(err)
 		}
 	}
+	if strings.Contains(text, "proto_descriptor: shop.pb") {
+		writeShop(t, filepath.Join(dir, "shop.pb"))
+	}
 	cfg, err := config.Parse(filepath.Join(dir, "ussoauthz.yaml"), []byte(text), os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +148,18 @@ func checkYAML(t *testing.T, b block) {
 	_, err = policy.New(t.Context(), policy.Config{Entrypoint: cfg.Policy.Entrypoint, Paths: cfg.Policy.Paths, AllowNet: cfg.Policy.AllowNet})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// writeShop writes the descriptor set of the example that the document names.
+func writeShop(t *testing.T, path string) {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join(root(t), "policies", "examples", "grpc-body", "shop.proto"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(prototest.Write(t, prototest.Set(prototest.Compile(t, string(source)))), path); err != nil {
+		t.Fatal(err)
 	}
 }
 
