@@ -102,6 +102,7 @@ type Status struct {
 	LastError error     // why keys are not as they should be; nil: all is well
 	NextFetch time.Time // zero: queued or under way
 	Fetches   int64     // begun so far
+	Failures  int64     // of them, those that ended with an error
 }
 
 // Status tells how the set is. A set without a good fetch for longer than its

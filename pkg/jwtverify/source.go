@@ -63,7 +63,8 @@ type source struct {
 	waiters int
 
 	fetches    int64
-	failures   int // in a row
+	failed     int64 // of them, or brought no keys
+	failures   int   // in a row
 	lastErr    error
 	unknownAt  time.Time // when an unknown kid last caused a fetch
 	emptySince time.Time // when a set without keys was first seen in place of a good one
@@ -273,6 +274,9 @@ func (s *source) pause(d time.Duration) time.Duration {
 func (s *source) settle(err error, note logLine) {
 	before := s.lastErr
 	s.lastErr = err
+	if err != nil {
+		s.failed++
+	}
 	switch {
 	case before == nil && err != nil:
 		note(slog.LevelWarn, "fetching keys fails", slog.String("error", err.Error()), slog.Bool("has_keys", s.snapshot.Load() != nil))
@@ -301,7 +305,7 @@ func (s *source) tellProblems(r *result, note logLine) {
 func (s *source) status() Status {
 	s.fetcher.mu.Lock()
 	defer s.fetcher.mu.Unlock()
-	st := Status{LastError: s.lastErr, NextFetch: s.due, Fetches: s.fetches}
+	st := Status{LastError: s.lastErr, NextFetch: s.due, Fetches: s.fetches, Failures: s.failed}
 	if snap := s.snapshot.Load(); snap != nil {
 		st.Keys, st.Fetched = snap.size(), snap.fetched
 	}
