@@ -42,7 +42,6 @@ func (k *checker) unsupported() {
 		field string
 		asked bool
 	}{
-		{"admin.pprof", k.c.Admin.Pprof},
 		{"jwks_dir", k.c.JWKSDir != ""},
 		{"revocation", len(k.c.Revocation) > 0},
 	} {
@@ -105,6 +104,9 @@ func (k *checker) numbers() {
 	}
 	if n := c.Limits.MaxRequestBytes; n < 64*KiB || n > 64*MiB {
 		k.fault("limits.max_request_bytes", "is %v: write a size from 64KiB to 64MiB", n)
+	}
+	if n := c.Admin.MaxSeries; n < 1 || n > 1_000_000 {
+		k.fault("admin.max_series", "is %d: write a number from 1 to 1000000", n)
 	}
 	k.cache("caches.tokens", c.Caches.Tokens, maxCache)
 	k.cache("caches.decisions", c.Caches.Decisions, maxCache)

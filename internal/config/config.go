@@ -62,7 +62,10 @@ func (t TLS) Enabled() bool { return t.CertFile != "" }
 // Admin is the HTTP listener for probes and metrics.
 type Admin struct {
 	Listen string `yaml:"listen"` // "" switches it off
-	Pprof  bool   `yaml:"pprof"`
+	Pprof  bool   `yaml:"pprof"`  // adds /debug/pprof
+	// MaxSeries bounds the combinations of tenant, route and reason that checks
+	// are counted by; further ones count as "other".
+	MaxSeries int `yaml:"max_series"`
 }
 
 // Log is the service's own log on stderr.
@@ -163,7 +166,7 @@ type Shutdown struct {
 func Default() Config {
 	return Config{
 		Listen:          "127.0.0.1:9191",
-		Admin:           Admin{Listen: "127.0.0.1:9192"},
+		Admin:           Admin{Listen: "127.0.0.1:9192", MaxSeries: 10000},
 		Log:             Log{Level: "info", Format: "json"},
 		Limits:          Limits{MaxInFlight: 4096, MaxRequestBytes: MiB},
 		Caches:          Caches{Tokens: 64 * MiB, Decisions: 64 * MiB},

@@ -104,7 +104,7 @@ func everyKey(c *config.Config) {
 		Peers: []string{"spiffe://mesh.example/ns/edge/sa/envoy", "envoy.mesh.example"},
 	}
 	c.RequireTLS = true
-	c.Admin.Listen = "[::1]:9999"
+	c.Admin = config.Admin{Listen: "[::1]:9999", Pprof: true, MaxSeries: 500}
 	c.Log = config.Log{Level: "debug", Format: "text"}
 	c.Limits = config.Limits{MaxInFlight: 100, MaxRequestBytes: 64 * config.KiB}
 	c.Caches = config.Caches{Decisions: config.GiB}

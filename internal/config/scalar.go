@@ -39,6 +39,9 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
+// MarshalYAML writes the size as the file has it.
+func (s Size) MarshalYAML() (any, error) { return s.String(), nil }
+
 // parser turns the text of the scalar at n into a field's value. What comes out
 // of a variable (expanded) counts as plain, in quotes or not. Its error says
 // what to write; it repeats no value that came out of a variable.

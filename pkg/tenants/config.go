@@ -106,6 +106,14 @@ func (s Secret) GoString() string             { return redacted }
 func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
+// MarshalYAML shows whether there is a secret, and nothing of it.
+func (s Secret) MarshalYAML() (any, error) {
+	if s == "" {
+		return "", nil
+	}
+	return redacted, nil
+}
+
 // TokenSource says where a tenant's requests carry their token.
 type TokenSource struct {
 	Header string `yaml:"type"` // the header's name
