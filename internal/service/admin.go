@@ -3,22 +3,105 @@ package service
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// adminHandler serves the probes: /livez says that the process runs, /readyz
-// that it takes checks. It shows no secret, and still belongs on loopback.
+// adminHandler serves the pages for operators: /livez says that the process
+// runs, /readyz that it takes checks, /metrics counts, /configz shows what is in
+// force, /log-level changes what is logged. It shows no secret, and still belongs
+// on loopback or behind a network policy.
 func (s *Service) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.observe.metrics != nil {
+		mux.Handle("GET /metrics", s.observe.metrics)
+	}
+	mux.Handle("GET /configz", noBrowsers(s.configz))
+	mux.Handle("GET /log-level", noBrowsers(s.showLevel))
+	mux.Handle("PUT /log-level", noBrowsers(s.putLevel))
+	if s.cfg.Admin.Pprof {
+		mux.Handle("/debug/pprof/", noBrowsers(pprof.Index))
+		mux.Handle("/debug/pprof/cmdline", noBrowsers(pprof.Cmdline))
+		mux.Handle("/debug/pprof/profile", noBrowsers(pprof.Profile))
+		mux.Handle("/debug/pprof/symbol", noBrowsers(pprof.Symbol))
+		mux.Handle("/debug/pprof/trace", noBrowsers(pprof.Trace))
+	}
 	return mux
+}
+
+// noBrowsers keeps web pages out, which reach loopback through the browser of
+// whoever looks at them: by a request across origins, or by a name of their own
+// that they let point to this address (DNS rebinding).
+func noBrowsers(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		site := r.Header.Get("Sec-Fetch-Site")
+		switch {
+		case r.Header.Get("Origin") != "" || site != "" && site != "none":
+			http.Error(w, "not for web pages", http.StatusForbidden)
+		case !trustedHost(r.Host):
+			http.Error(w, "ask by address, by localhost or by a name without dots", http.StatusForbidden)
+		default:
+			next(w, r)
+		}
+	})
+}
+
+// trustedHost tells whether nobody outside can make a name point here.
+func trustedHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return true
+	}
+	return host != "" && !strings.Contains(host, ".")
+}
+
+func (s *Service) configz(w http.ResponseWriter, _ *http.Request) {
+	text, err := s.road.Load().cfg.Redacted()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(text) // the caller went away
+}
+
+func (s *Service) showLevel(w http.ResponseWriter, _ *http.Request) {
+	if s.level == nil {
+		http.Error(w, "the log's level is fixed", http.StatusNotFound)
+		return
+	}
+	fmt.Fprintln(w, strings.ToLower(s.level.Level().String()))
+}
+
+// putLevel sets the log's level, until a reload or the end.
+func (s *Service) putLevel(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64))
+	name := strings.TrimSpace(string(body))
+	if err != nil || !slices.Contains([]string{"debug", "info", "warn", "error"}, name) {
+		http.Error(w, "write one of debug, info, warn, error", http.StatusBadRequest)
+		return
+	}
+	if s.level != nil {
+		_ = s.level.UnmarshalText([]byte(name)) // it is one of them
+		s.log.Warn("the log's level was changed", slog.String("level", name), slog.String("by", r.RemoteAddr))
+	}
+	s.showLevel(w, r)
 }
 
 func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {

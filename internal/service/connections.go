@@ -60,6 +60,13 @@ func (l *connections) add(conn net.Conn) net.Conn {
 	return &connection{conn, l}
 }
 
+// count is how many are open.
+func (l *connections) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
 func (l *connections) remove(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,19 +8,25 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/metrics"
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
 // observer tells of each check to all that want to know.
 type observer struct {
 	decisions *decisionlog.Log // nil: off
+	metrics   *metrics.Metrics // nil: nobody can ask for them
 }
 
 // newObserver opens what decisions are written to.
-func newObserver(cfg *config.Config, log *slog.Logger) (o *observer, err error) {
-	host, _ := os.Hostname() // "" names nobody
+func newObserver(cfg *config.Config, log *slog.Logger, source metrics.Source) (o *observer, err error) {
 	o = &observer{}
+	if cfg.Admin.Listen != "" {
+		o.metrics = metrics.New(cfg.Admin.MaxSeries, source)
+	}
+	host, _ := os.Hostname() // "" names nobody
 	o.decisions, err = decisionlog.New(cfg.DecisionLog, decisionlog.Options{
 		Console: os.Stdout, Log: log, Labels: map[string]any{"app": "ussoauthz", "id": host},
 	})
@@ -28,16 +34,21 @@ func newObserver(cfg *config.Config, log *slog.Logger) (o *observer, err error) 
 }
 
 // use is told of each road that is taken.
-func (o *observer) use(r *Road) { o.decisions.Use(r.Policy) }
+func (o *observer) use(r *Road) {
+	o.decisions.Use(r.Policy)
+	if o.metrics != nil {
+		o.metrics.Use(r.Tenants)
+	}
+}
 
 // Observe is the extauthz.Observer.
 func (o *observer) Observe(_ context.Context, r *extauthz.Record) {
-	if o.decisions == nil {
-		return
-	}
 	var trace tracecontext.Context
 	if r.Message != nil {
 		trace = tracecontext.Of(r.Message.Headers)
+	}
+	if o.metrics != nil {
+		o.metrics.Record(r, trace)
 	}
 	o.decisions.Record(r, trace)
 }
@@ -52,4 +63,35 @@ func (o *observer) close(log *slog.Logger) {
 	if err := o.decisions.Close(ctx); err != nil {
 		log.Warn("records are lost", slog.String("error", err.Error()))
 	}
+}
+
+// gauges is the metrics.Source of a service.
+type gauges struct{ *Service }
+
+func (g gauges) InFlight() int { return g.checks.InFlight() }
+
+func (g gauges) Connections() int { return g.grpcListener.count() }
+
+func (g gauges) Keys() (list []metrics.Keys) {
+	for _, t := range g.road.Load().Tenants.Tenants() {
+		if remote, ok := t.Keys.(*jwtverify.RemoteKeySet); ok {
+			s := remote.Status()
+			list = append(list, metrics.Keys{Tenant: t.ID, Keys: s.Keys, Fetched: s.Fetched, Fetches: s.Fetches, Failures: s.Failures})
+		}
+	}
+	return list
+}
+
+func (g gauges) Reloads() metrics.Reloads {
+	r := &g.reloads
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return metrics.Reloads{Generation: r.generation, Taken: int64(r.generation - 1), Failed: r.failed, LastOK: r.err == nil, LastTaken: r.taken}
+}
+
+func (g gauges) Writers() (list []metrics.Writer) {
+	for _, s := range g.observe.decisions.Stats() {
+		list = append(list, metrics.Writer{Name: s.Writer, Written: s.Written, Dropped: s.Dropped})
+	}
+	return list
 }

@@ -2,13 +2,21 @@ package service_test
 
 import (
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/ussoio/ussoauthz/internal/config"
@@ -20,6 +28,11 @@ import (
 // observed is a service of a configuration with more in it.
 func observed(t *testing.T, more string) (r *running, token string) {
 	t.Helper()
+	return observedWith(t, "admin: {listen: 127.0.0.1:0}\n", more)
+}
+
+func observedWith(t *testing.T, admin, more string) (r *running, token string) {
+	t.Helper()
 	issuer := newIssuer(t)
 	server := jwttest.NewServer(issuer)
 	t.Cleanup(func() {
@@ -27,12 +40,11 @@ func observed(t *testing.T, more string) (r *running, token string) {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	cfg, err := config.Parse(filepath.Join(t.TempDir(), "ussoauthz.yaml"), []byte(`listen: 127.0.0.1:0
-admin: {listen: 127.0.0.1:0}
 shutdown: {drain: 0s}
 tenants:
   acme: {hosts: [acme.example], issuer: "https://sso.example", audience: app, jwks_url: "`+server.JWKSURL()+`"}
 routes: [{match: GET /}]
-`+more), os.LookupEnv)
+`+admin+more), os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,5 +96,178 @@ func TestDecisionLogUnwritable(t *testing.T) {
 	cfg.DecisionLog.File.Path = filepath.Join(t.TempDir(), "absent", "decisions.jsonl")
 	if _, err := service.New(t.Context(), &cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "decision_log.file: ") {
 		t.Errorf("%v", err)
+	}
+}
+
+// ask sends a request to the admin port and returns the answer.
+func ask(t *testing.T, r *running, method, path, body string, change func(*http.Request)) (status int, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+r.AdminAddress().String()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(request)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
+}
+
+// What a run counts is what the table of the documentation names, label by
+// label, and promlint has nothing to say.
+func TestMetricsPage(t *testing.T) {
+	r, token := observed(t, "decision_log: {file: {path: "+filepath.Join(t.TempDir(), "log")+"}}\n")
+	conn := dial(t, r.Address(), insecure.NewCredentials())
+	for range 3 {
+		if got, err := check(t, conn, token); err != nil || got != "allowed" {
+			t.Fatalf("%s %v", got, err)
+		}
+	}
+	status, text := ask(t, r, "GET", "/metrics", "", nil)
+	for _, want := range []string{
+		`ussoauthz_checks_total{reason="allowed",route="GET /",tenant="acme"} 3`,
+		`ussoauthz_stage_duration_seconds_count{stage="verify"} 3`,
+		`ussoauthz_token_cache_lookups_total{result="hit"} 2`,
+		`ussoauthz_keys_fetches_total{tenant="acme"} 1`,
+		`ussoauthz_keys{tenant="acme"} 1`,
+		`ussoauthz_config_generation 1`,
+		`ussoauthz_grpc_connections 1`,
+		`go_goroutines`, `process_open_fds`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in the page", want)
+		}
+	}
+	if status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	var list []*dto.MetricFamily
+	for name, family := range families {
+		list = append(list, family)
+		if !strings.HasPrefix(name, "ussoauthz_") {
+			continue
+		}
+		var labels []string
+		for _, l := range family.Metric[0].Label {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		got[name] = strings.Join(labels, ", ")
+	}
+	problems, err := promlint.NewWithMetricFamilies(list).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+	page, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(ussoauthz_[a-z_]+)` \\| ([a-z, `]*) ?\\|").FindAllStringSubmatch(string(page), -1) {
+		labels := strings.FieldsFunc(row[2], func(r rune) bool { return r == ',' || r == ' ' || r == '`' })
+		slices.Sort(labels)
+		want[row[1]] = strings.Join(labels, ", ")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-docs/operating.md +/metrics\n%s", diff)
+	}
+}
+
+// What web pages can send is refused where it could read or change something;
+// probes and scrapes come by any name.
+func TestAdminGuard(t *testing.T) {
+	r, _ := observed(t, "")
+	for name, change := range map[string]func(*http.Request){
+		"rebinding":          func(r *http.Request) { r.Host = "evil.example:9192" },
+		"another origin":     func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") },
+		"an opaque origin":   func(r *http.Request) { r.Header.Set("Origin", "null") },
+		"fetched by a page":  func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+		"a page of its own":  func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") },
+		"a name with a port": func(r *http.Request) { r.Host = "127.0.0.1.evil.example:9192" },
+	} {
+		for path, method := range map[string]string{"/configz": "GET", "/log-level": "PUT"} {
+			if status, _ := ask(t, r, method, path, "debug", change); status != http.StatusForbidden {
+				t.Errorf("%s: %s %s answers %d", name, method, path, status)
+			}
+		}
+	}
+	byName := func(r *http.Request) { r.Host = "ussoauthz.authz.svc.cluster.local" }
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		if status, _ := ask(t, r, "GET", path, "", byName); status != http.StatusOK {
+			t.Errorf("%s answers %d", path, status)
+		}
+	}
+	for _, host := range []string{"localhost:9192", "localhost", "[::1]:9192", "ussoauthz:9192"} {
+		if status, _ := ask(t, r, "GET", "/configz", "", func(r *http.Request) { r.Host = host }); status != http.StatusOK {
+			t.Errorf("%s is refused: %d", host, status)
+		}
+	}
+	if status, _ := ask(t, r, "POST", "/log-level", "debug", nil); status != http.StatusMethodNotAllowed {
+		t.Errorf("POST answers %d", status)
+	}
+	if status, _ := ask(t, r, "GET", "/debug/pprof/", "", nil); status != http.StatusNotFound {
+		t.Errorf("pprof is there without being asked for: %d", status)
+	}
+}
+
+func TestAdminPages(t *testing.T) {
+	r := startReloading(t)
+	status, text := ask(t, r.running, "GET", "/configz", "", nil)
+	if status != http.StatusOK || !strings.Contains(text, "audience:") || !strings.Contains(text, "acme:") {
+		t.Errorf("%d %s", status, text)
+	}
+	for _, step := range []struct {
+		method, body string
+		status       int
+		level        slog.Level
+	}{
+		{"GET", "", 200, slog.LevelInfo},
+		{"PUT", "debug\n", 200, slog.LevelDebug},
+		{"PUT", "DEBUG+4", 400, slog.LevelDebug},
+		{"PUT", strings.Repeat("x", 1000), 400, slog.LevelDebug},
+		{"PUT", "error", 200, slog.LevelError},
+	} {
+		status, text := ask(t, r.running, step.method, "/log-level", step.body, nil)
+		if status != step.status || r.level.Level() != step.level || status == 200 && !strings.EqualFold(strings.TrimSpace(text), step.level.String()) {
+			t.Errorf("%s %.20q: %d %s, level %v", step.method, step.body, status, text, r.level.Level())
+		}
+	}
+	r.configure(t, "routes: [{match: /a}]")
+	r.answers(t, "no_route")
+	if got := r.level.Level(); got != slog.LevelInfo {
+		t.Errorf("after a reload the level is %v", got)
+	}
+	r.reloaded(t, func(s reloadState) bool { return s.Generation == 2 })
+	r.configure(t, "routes: {")
+	r.reloaded(t, func(s reloadState) bool { return s.Error != "" })
+	_, text = ask(t, r.running, "GET", "/metrics", "", nil)
+	for _, want := range []string{
+		`ussoauthz_config_generation 2`, `ussoauthz_config_reloads_total{result="success"} 1`, `ussoauthz_config_reloads_total{result="failure"} 1`,
+		`ussoauthz_config_last_reload_successful 0`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestPprof(t *testing.T) {
+	r, _ := observedWith(t, "admin: {listen: 127.0.0.1:0, pprof: true}\n", "")
+	if status, text := ask(t, r, "GET", "/debug/pprof/goroutine?debug=1", "", nil); status != http.StatusOK || !strings.Contains(text, "goroutine profile") {
+		t.Errorf("%d %.200s", status, text)
 	}
 }

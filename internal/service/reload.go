@@ -24,6 +24,8 @@ type reloads struct {
 	mu         sync.Mutex
 	generation int
 	last       time.Time
+	taken      time.Time // when the configuration in force was
+	failed     int64
 	err        error
 }
 
@@ -36,7 +38,7 @@ type reloadState struct {
 
 // begin watches from now on, so it comes before the files are read.
 func (r *reloads) begin(cfg *config.Config, patience watch.Config) {
-	r.generation = 1
+	r.generation, r.taken = 1, time.Now()
 	if cfg.Path == "" {
 		return
 	}
@@ -72,6 +74,9 @@ func (r *reloads) done(err error) (news bool) {
 	r.last, r.err = time.Now(), err
 	if err == nil {
 		r.generation++
+		r.taken = r.last
+	} else {
+		r.failed++
 	}
 	return news
 }

@@ -221,7 +221,7 @@ func TestProbes(t *testing.T) {
 	s := start(t, parse(t, issuer, `defaults: {leeway: 5s}`))
 	admin := "http://" + s.AdminAddress().String()
 	healthOf(t, dial(t, s.Address(), insecure.NewCredentials()), "", grpc_health_v1.HealthCheckResponse_SERVING)
-	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/nothing": 404, "/metrics": 404, "/debug/pprof/": 404} {
+	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/nothing": 404, "/metrics": 200, "/debug/pprof/": 404} {
 		if code, body := get(t, admin+path); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}

@@ -1,0 +1,132 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Source tells, when somebody asks, how the service is.
+type Source interface {
+	InFlight() int    // checks being decided
+	Connections() int // of Envoys
+	Keys() []Keys     // of each tenant whose keys are fetched
+	Reloads() Reloads // of the configuration
+	Writers() []Writer
+}
+
+// Keys is how a tenant's key set is.
+type Keys struct {
+	Tenant            string
+	Keys              int
+	Fetched           time.Time // zero: never
+	Fetches, Failures int64
+}
+
+// Reloads is what became of the configuration's files.
+type Reloads struct {
+	Generation    int       // of the configuration in force; the first is 1
+	Taken, Failed int64     // since the start
+	LastOK        bool      // no newer files wait for being mended
+	LastTaken     time.Time // when the one in force was
+}
+
+// Writer is what became of the records of the decision log.
+type Writer struct {
+	Name    string
+	Written int64
+	Dropped map[string]int64 // by cause
+}
+
+// stateCollector asks a Source at each scrape.
+type stateCollector struct {
+	source Source
+	most   int // tenants
+}
+
+var (
+	inFlight    = desc("ussoauthz_checks_in_flight", "Checks being decided.")
+	connections = desc("ussoauthz_grpc_connections", "Connections of callers.")
+
+	keysAge      = desc("ussoauthz_keys_age_seconds", "Time since the last good fetch of a tenant's keys.", "tenant")
+	keysUsable   = desc("ussoauthz_keys", "Usable keys of a tenant.", "tenant")
+	keysFetches  = desc("ussoauthz_keys_fetches_total", "Fetches of a tenant's keys; tenants of one URL share them.", "tenant")
+	keysFailures = desc("ussoauthz_keys_fetch_failures_total", "Fetches of a tenant's keys that brought none.", "tenant")
+
+	generation = desc("ussoauthz_config_generation", "Number of the configuration in force; the first is 1.")
+	reloads    = desc("ussoauthz_config_reloads_total", "Reloads of the configuration.", "result")
+	lastOK     = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
+	lastTaken  = desc("ussoauthz_config_last_reload_success_timestamp_seconds", "When the configuration in force was taken.")
+
+	written = desc("ussoauthz_decision_log_records_total", "Records of the decision log that were written.", "writer")
+	dropped = desc("ussoauthz_decision_log_dropped_total", "Records of the decision log that were dropped, by cause.", "writer", "cause")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// Describe is for prometheus.Collector.
+func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, generation, reloads, lastOK, lastTaken, written, dropped,
+	} {
+		to <- d
+	}
+}
+
+// Collect is for prometheus.Collector.
+func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(inFlight, float64(s.source.InFlight()))
+	gauge(connections, float64(s.source.Connections()))
+	r := s.source.Reloads()
+	ok := 0.0
+	if r.LastOK {
+		ok = 1
+	}
+	gauge(generation, float64(r.Generation))
+	gauge(lastOK, ok)
+	gauge(lastTaken, float64(r.LastTaken.UnixMilli())/1e3)
+	counter(reloads, r.Taken, "success")
+	counter(reloads, r.Failed, "failure")
+	for _, w := range s.source.Writers() {
+		counter(written, w.Written, w.Name)
+		for cause, n := range w.Dropped {
+			counter(dropped, n, w.Name, cause)
+		}
+	}
+	for _, k := range s.bounded() {
+		if !k.Fetched.IsZero() {
+			gauge(keysAge, time.Since(k.Fetched).Seconds(), k.Tenant)
+		}
+		gauge(keysUsable, float64(k.Keys), k.Tenant)
+		counter(keysFetches, k.Fetches, k.Tenant)
+		counter(keysFailures, k.Failures, k.Tenant)
+	}
+}
+
+// bounded returns the keys of as many tenants as may be told of, and one called
+// other for the rest of them: the sum of their counts, the greatest age.
+func (s *stateCollector) bounded() []Keys {
+	list := s.source.Keys()
+	if len(list) <= s.most {
+		return list
+	}
+	slices.SortFunc(list, func(a, b Keys) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	rest := Keys{Tenant: other}
+	for _, k := range list[s.most:] {
+		rest.Keys, rest.Fetches, rest.Failures = rest.Keys+k.Keys, rest.Fetches+k.Fetches, rest.Failures+k.Failures
+		if rest.Fetched.IsZero() || k.Fetched.Before(rest.Fetched) && !k.Fetched.IsZero() {
+			rest.Fetched = k.Fetched
+		}
+	}
+	return append(list[:s.most:s.most], rest)
+}
