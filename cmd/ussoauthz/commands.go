@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ussoio/ussoauthz/internal/cli"
+	"github.com/ussoio/ussoauthz/internal/collector"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -52,6 +53,7 @@ func (c serveCmd) Run(ctx context.Context, s cli.Streams) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
+	collector.Fit(ctx, log)
 	svc, err := service.New(ctx, cfg, log)
 	if err != nil {
 		return err

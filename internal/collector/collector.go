@@ -1,0 +1,63 @@
+// Package collector fits Go's garbage collector to a server whose garbage is
+// short-lived: a check leaves a few KiB behind, and nothing of it is used again.
+package collector
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+const (
+	// budget is the garbage to wait for, in bytes. Go's own rule, as much as
+	// there are live objects, makes a service that keeps little collect all the
+	// time; several times as much would make one that keeps much hold it all.
+	budget = 256 << 20
+
+	mostPercent  = 400
+	leastPercent = 100 // Go's own
+
+	// limitRatio is the part of its container's memory that Go may take before
+	// it collects in earnest; the rest is for what is not Go's heap.
+	limitRatio = 0.8
+)
+
+// Fit sets the collector, and goes on to do so until ctx ends. What the
+// environment sets stands: GOGC and GOMEMLIMIT, each alone.
+func Fit(ctx context.Context, log *slog.Logger) {
+	if _, err := memlimit.Set(memlimit.WithRatio(limitRatio)); err != nil {
+		log.Debug("no memory limit was set", slog.Any("error", err)) // no container, or no Linux
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(mostPercent)
+		follow(ctx)
+	}
+}
+
+// sentinel is an object that nobody holds: its cleanup tells of a collection.
+// A pointer keeps it out of the blocks where several small objects live on
+// together.
+type sentinel struct{ _ *byte }
+
+// follow sets the percentage anew after each collection.
+func follow(ctx context.Context) {
+	runtime.AddCleanup(&sentinel{}, func(ctx context.Context) {
+		if ctx.Err() != nil {
+			return
+		}
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		debug.SetGCPercent(percent(live[0].Value.Uint64()))
+		follow(ctx)
+	}, ctx)
+}
+
+// percent is the GOGC that leaves budget as garbage beside that many live bytes.
+func percent(live uint64) int {
+	return int(min(mostPercent, max(leastPercent, 100*budget/max(live, 1))))
+}

@@ -1,0 +1,4 @@
+package collector
+
+// Percent is percent, for its test.
+var Percent = percent
