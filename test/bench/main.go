@@ -38,6 +38,7 @@ type options struct {
 	rounds  int
 	each    time.Duration
 	only    *regexp.Regexp
+	trial   bool
 	size    size
 	profile string // a folder
 
@@ -53,7 +54,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured")
 	seconds := flags.Float64("seconds", 0.5, "how long a server is driven in a round")
 	only := flags.String("only", "", "a regular `expression`: the scenarios to run; empty: all")
-	tiny := flags.Bool("tiny", false, "few tenants, routes and tokens: to try the bench itself")
+	flags.BoolVar(&o.trial, "trial", false, "few tenants, routes and tokens: to try the bench itself")
 	flags.StringVar(&o.profile, "profile", "", "a `folder` for CPU profiles of the service, one for each scenario")
 	flags.StringVar(&o.json, "json", "", "a `file` for the figures")
 	flags.StringVar(&o.chart, "chart", "", "a `file` for the chart, as SVG")
@@ -66,7 +67,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	}
 	o.each = time.Duration(*seconds * float64(time.Second))
 	o.size = full
-	if *tiny {
+	if o.trial {
 		o.size = small
 	}
 	o.only, err = regexp.Compile(*only)
@@ -115,7 +116,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (r *report.R
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	r = report.New(o.rounds, o.each)
+	r = report.New(o.rounds, o.each, o.trial)
 	parts := []func(context.Context, options, *report.Report, io.Writer) error{
 		l.measureChecks, l.measureEdges, l.measureStart, l.measureMemory,
 	}

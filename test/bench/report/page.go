@@ -29,6 +29,9 @@ func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nMeasured on %s, %d cores, %s: %d rounds of %v for each server, medians, in brackets the lowest and the highest round.\n\n",
 		r.When.Format("2006-01-02"), r.CPUs, r.Go, r.Rounds, r.Each)
+	if r.Trial {
+		b.WriteString("**A trial of the bench itself: these figures say nothing.**\n\n")
+	}
 	r.goalsTable(&b)
 	if len(r.Scenarios) > 0 {
 		r.checksTable(&b)

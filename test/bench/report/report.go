@@ -15,7 +15,8 @@ type Report struct {
 	Go        string        `json:"go"`
 	CPUs      int           `json:"cpus"`
 	Rounds    int           `json:"rounds"`
-	Each      time.Duration `json:"each_ns"` // of a server in a round
+	Each      time.Duration `json:"each_ns"`         // of a server in a round
+	Trial     bool          `json:"trial,omitempty"` // of the bench: the figures say nothing
 	Scenarios []Scenario    `json:"scenarios"`
 	Edges     []Edge        `json:"edges"`
 	Skipped   []string      `json:"skipped,omitempty"` // what this version of the service has no configuration for
@@ -101,8 +102,8 @@ func (m *Memory) Add(cold, hot Sample) {
 }
 
 // New begins a report.
-func New(rounds int, each time.Duration) *Report {
-	return &Report{When: time.Now().UTC(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: rounds, Each: each}
+func New(rounds int, each time.Duration, trial bool) *Report {
+	return &Report{When: time.Now().UTC(), Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: rounds, Each: each, Trial: trial}
 }
 
 // Empty reports whether nothing was measured.
