@@ -68,11 +68,13 @@ soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 ROUNDS  ?= 5
 SECONDS ?= 0.5
 ONLY    ?=
+PROFILE ?=
 
 .PHONY: bench
-bench: build ## what a check costs, beside a floor; ROUNDS=, SECONDS= of each, ONLY=regexp
+bench: build ## load beside a floor and through Envoy; ROUNDS= SECONDS= ONLY=regexp PROFILE=dir DOCS=1
 	$(GO) build -o $(BIN)/bench-floor ./test/bench/floor
-	$(GO) run ./test/bench -rounds $(ROUNDS) -seconds $(SECONDS) -only '$(ONLY)' -json $(BIN)/bench.json
+	$(GO) run ./test/bench -rounds $(ROUNDS) -seconds $(SECONDS) -only '$(ONLY)' -profile '$(PROFILE)' \
+	  -json $(BIN)/bench.json -chart $(if $(DOCS),docs/performance.svg -page docs/performance.md,$(BIN)/bench.svg)
 
 .PHONY: bench-go
 bench-go: ## the Go benchmarks of each stage, with allocations

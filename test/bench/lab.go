@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/ussoio/ussoauthz/test/bench/world"
@@ -107,22 +106,8 @@ func (l *lab) write(setup world.Setup, dir, listen string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	setup.Profile = l.profile != ""
 	return setup.Write(dir, listen, issuers)
-}
-
-// accepts reports whether the service takes a configuration.
-func (l *lab) accepts(ctx context.Context, setup world.Setup) bool {
-	dir, err := os.MkdirTemp(l.dir, "accepts-")
-	if err != nil {
-		return false
-	}
-	file, err := l.write(setup, dir, "127.0.0.1:0")
-	if err != nil {
-		return false
-	}
-	c := exec.CommandContext(ctx, l.options.ussoauthz, "validate", "-c", file)
-	c.Env = append(os.Environ(), "USSOAUTHZ_ADMIN=127.0.0.1:0")
-	return c.Run() == nil
 }
 
 // place chooses where s listens and makes its folder. It returns the address as

@@ -19,23 +19,6 @@ type pair struct {
 	samples        [2][]report.Sample
 }
 
-// pairs starts what the scenarios need. Those that the service can't be
-// configured for are named in the report.
-func (l *lab) pairs(ctx context.Context, list []scenario, r *report.Report) (pairs []*pair, err error) {
-	for _, s := range list {
-		if s.optional && !l.accepts(ctx, s.setup) {
-			r.Skipped = append(r.Skipped, s.name)
-			continue
-		}
-		p, err := l.prepare(ctx, s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		pairs = append(pairs, p)
-	}
-	return pairs, nil
-}
-
 // prepare starts the servers and lets them see what is hot.
 func (l *lab) prepare(ctx context.Context, s scenario) (p *pair, err error) {
 	p = &pair{scenario: s}
@@ -80,18 +63,23 @@ func (p *pair) warm() error {
 	return nil
 }
 
+// renew makes the messages of a round that nobody has seen.
+func (p *pair) renew(l *lab, round int) error {
+	issuers, err := l.issuers(p.setup)
+	if err != nil {
+		return err
+	}
+	if p.batch, err = p.messages(issuers, round); err != nil {
+		return err
+	}
+	return p.warm()
+}
+
 // round drives both servers, each first in every second round.
 func (p *pair) round(ctx context.Context, l *lab, round int, each time.Duration) (err error) {
 	load := drive.Load{InFlight: p.inFlight, For: each}
 	if p.once {
-		issuers, err := l.issuers(p.setup)
-		if err != nil {
-			return err
-		}
-		if p.batch, err = p.messages(issuers, round); err != nil {
-			return err
-		}
-		if err := p.warm(); err != nil {
+		if err := p.renew(l, round); err != nil {
 			return err
 		}
 		load.Checks, load.For = len(p.batch.messages), time.Minute
@@ -138,9 +126,12 @@ func (l *lab) measureChecks(ctx context.Context, o options, r *report.Report, pr
 	if len(list) == 0 {
 		return nil
 	}
-	pairs, err := l.pairs(ctx, list, r)
-	if err != nil {
-		return err
+	pairs := make([]*pair, len(list))
+	for i, s := range list {
+		var err error
+		if pairs[i], err = l.prepare(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
 	}
 	var verify []time.Duration
 	for round := range o.rounds {
@@ -157,6 +148,11 @@ func (l *lab) measureChecks(ctx context.Context, o options, r *report.Report, pr
 			if err := p.round(ctx, l, round, o.each); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
+		}
+	}
+	if o.profile != "" {
+		if err := l.profileAll(ctx, pairs, progress); err != nil {
+			return err
 		}
 	}
 	for _, p := range pairs {

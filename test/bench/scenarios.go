@@ -19,7 +19,6 @@ type scenario struct {
 	messages func(w *world.Issuers, round int) (batch, error)
 	once     bool // each message is sent once: those of a round are fresh
 	half     bool // at half of the rate that saturates the server
-	optional bool // left out where the service does not take its configuration
 }
 
 // batch is what a round sends. warm is sent before, unmeasured.
@@ -41,8 +40,12 @@ var (
 	small = size{users: 20, tenants: 20, routes: 20, fresh: 40, edge: 20, memory: 20, tokens: 100}
 )
 
-// decisionLog is the section that the log of decisions needs.
-const decisionLog = "decision_log: {file: decisions.log}\n"
+// decisionLog is the section that the log of decisions needs. Its file lies
+// beside the configuration.
+const (
+	decisionLog     = "decision_log: {file: {path: " + decisionLogFile + "}}\n"
+	decisionLogFile = "decisions.jsonl"
+)
 
 // Policies of a user: neither needs anything that the embedded one has.
 const (
@@ -90,7 +93,7 @@ func (z size) scenarios() []scenario {
 		{name: report.HotAlone, setup: plain, inFlight: 1, messages: hot(1, z.users, 10)},
 		{name: report.HotHalf, setup: plain, messages: hot(1, z.users, 10), half: true},
 		{name: report.HotUnix, setup: setup(func(s *world.Setup) { s.Unix = true }), messages: hot(1, z.users, 10)},
-		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, z.users, 10), optional: true},
+		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, z.users, 10)},
 		{name: report.Uncached, setup: setup(func(s *world.Setup) { s.More = "caches: {tokens: 0, decisions: 0}\n" }), messages: hot(1, z.users, 10)},
 		{name: report.Cold, setup: plain, messages: z.cold, once: true},
 		{name: report.Miss, setup: plain, messages: z.miss, once: true},

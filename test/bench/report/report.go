@@ -19,7 +19,6 @@ type Report struct {
 	Trial     bool          `json:"trial,omitempty"` // of the bench: the figures say nothing
 	Scenarios []Scenario    `json:"scenarios"`
 	Edges     []Edge        `json:"edges"`
-	Skipped   []string      `json:"skipped,omitempty"` // what this version of the service has no configuration for
 
 	Start  *Start  `json:"start,omitempty"`
 	Memory *Memory `json:"memory,omitempty"`
@@ -108,7 +107,7 @@ func New(rounds int, each time.Duration, trial bool) *Report {
 
 // Empty reports whether nothing was measured.
 func (r *Report) Empty() bool {
-	return len(r.Scenarios)+len(r.Edges)+len(r.Skipped) == 0 && r.Start == nil && r.Memory == nil
+	return len(r.Scenarios)+len(r.Edges) == 0 && r.Start == nil && r.Memory == nil
 }
 
 // Add adds a scenario from the samples of its rounds: as many of the floor as

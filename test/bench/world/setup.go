@@ -13,6 +13,7 @@ type Setup struct {
 	Keys    int    // of each tenant
 	Routes  int    // ten at least
 	Unix    bool   // listen on a socket, not on a port
+	Profile bool   // serve /debug/pprof
 	Policy  string // Rego of package bench with a rule decision; "": the embedded policy
 	More    string // further sections of the file
 }
@@ -28,7 +29,11 @@ func (s Setup) Network() string {
 // Write writes the file, and what belongs to it, into dir and returns its path.
 func (s Setup) Write(dir, listen string, issuers *Issuers) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: %s\nadmin: {listen: \"${env:USSOAUTHZ_ADMIN}\"}\nshutdown: {drain: 0s}\n", listen)
+	pprof := ""
+	if s.Profile {
+		pprof = ", pprof: true"
+	}
+	fmt.Fprintf(&b, "listen: %s\nadmin: {listen: \"${env:USSOAUTHZ_ADMIN}\"%s}\nshutdown: {drain: 0s}\n", listen, pprof)
 	b.WriteString(s.More)
 	// On a machine that does other work a process can stand still for longer
 	// than the usual limit: that is not what is measured.
