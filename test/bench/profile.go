@@ -54,7 +54,7 @@ func (p *pair) profile(ctx context.Context, l *lab) error {
 			load.Checks = len(p.batch.messages)
 		}
 		load.Messages = p.batch.messages
-		if _, err := p.service.conn.Run(load); err != nil {
+		if _, err := p.service.run(load); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -38,12 +39,10 @@ func (l *lab) prepare(ctx context.Context, s scenario) (p *pair, err error) {
 	if p.batch, err = s.messages(issuers, 0); err != nil {
 		return nil, err
 	}
-	for range 2 {
-		if err := p.warm(); err != nil {
-			return nil, err
-		}
+	if err := p.service.quiet(ctx); err != nil { // the keys of all tenants are being fetched
+		return nil, err
 	}
-	return p, p.service.quiet(ctx)
+	return p, errors.Join(p.warm(), p.warm())
 }
 
 func (p *pair) warm() error {
@@ -55,7 +54,7 @@ func (p *pair) warm() error {
 		if len(p.batch.warm) == 0 {
 			continue
 		}
-		_, err := s.conn.Run(drive.Load{Messages: p.batch.warm, InFlight: 32, For: time.Minute, Checks: len(p.batch.warm), Want: want})
+		_, err := s.run(drive.Load{Messages: p.batch.warm, InFlight: 32, For: time.Minute, Checks: len(p.batch.warm), Want: want})
 		if err != nil {
 			return fmt.Errorf("warming %s up: %w", s.name, err)
 		}

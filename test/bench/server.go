@@ -25,7 +25,6 @@ type server struct {
 	process *stack.Process
 	took    time.Duration // from its start until it was ready
 	asking  float64       // allocations of one reading of them; 0: unknown
-	conn    *drive.Conn
 	log     *os.File
 }
 
@@ -39,14 +38,11 @@ func startServer(ctx context.Context, s server, dir string, env []string, path s
 	if s.process, err = stack.StartProcess(s.name, s.log, env, path, args...); err != nil {
 		return nil, errors.Join(err, s.log.Close())
 	}
-	if err = ready(ctx, s.process, "http://"+s.admin+"/readyz"); err == nil {
-		s.took = time.Since(begun)
-		s.asking = s.ownMallocs(ctx)
-		s.conn, err = drive.Dial(s.network, s.address)
-	}
-	if err != nil {
+	if err = ready(ctx, s.process, "http://"+s.admin+"/readyz"); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w; its log is %s", s.name, err, s.log.Name()), s.stop())
 	}
+	s.took = time.Since(begun)
+	s.asking = s.ownMallocs(ctx)
 	return &s, nil
 }
 
@@ -72,10 +68,11 @@ func ready(ctx context.Context, p *stack.Process, url string) error {
 // quiet waits until the server has nothing left to do, such as fetching the keys
 // of ten thousand tenants.
 func (s *server) quiet(ctx context.Context) error {
-	const pause, idle = 100 * time.Millisecond, time.Millisecond
+	const pause, idle, enough = 50 * time.Millisecond, time.Millisecond / 2, 5
 	before, err := measure.CPU(s.process.PID())
-	for range 300 {
-		if err != nil {
+	calm := 0
+	for range 1200 {
+		if err != nil || calm == enough {
 			return err
 		}
 		select {
@@ -85,8 +82,9 @@ func (s *server) quiet(ctx context.Context) error {
 		}
 		var now time.Duration
 		now, err = measure.CPU(s.process.PID())
-		if now-before < idle {
-			return err
+		calm++
+		if now-before >= idle {
+			calm = 0
 		}
 		before = now
 	}
@@ -100,9 +98,9 @@ func (s *server) measure(ctx context.Context, load drive.Load) (report.Sample, e
 	if err != nil {
 		return report.Sample{}, err
 	}
-	r, err := s.conn.Run(load)
+	r, err := s.run(load)
 	if err != nil {
-		return report.Sample{}, fmt.Errorf("%s: %w", s.name, err)
+		return report.Sample{}, err
 	}
 	after, err := measure.CPU(s.process.PID())
 	if err != nil {
@@ -143,11 +141,22 @@ func get(ctx context.Context, url string) error {
 	return nil
 }
 
-func (s *server) stop() (err error) {
-	if s.conn != nil {
-		err = s.conn.Close()
+func (s *server) stop() error {
+	return errors.Join(s.process.Stop(10*time.Second), s.log.Close())
+}
+
+// run drives a load over a connection of its own: between two runs the driver
+// answers no ping, and a server closes a connection that is dead.
+func (s *server) run(load drive.Load) (r drive.Result, err error) {
+	conn, err := drive.Dial(s.network, s.address)
+	if err != nil {
+		return r, err
 	}
-	return errors.Join(err, s.process.Stop(10*time.Second), s.log.Close())
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if r, err = conn.Run(load); err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
+	}
+	return r, err
 }
 
 // freeAddress returns a loopback address that nobody listens on.

@@ -114,7 +114,8 @@ func (c *client) answer() error {
 		if len(line) <= 2 {
 			break
 		}
-		if value, ok := bytes.CutPrefix(line, []byte("content-length: ")); ok {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("content-length")) {
 			if size, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return fmt.Errorf("no length: %q", line)
 			}
