@@ -12,6 +12,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 TIME     ?= 10s
 SOAK     ?= 60s
+DECISIONS ?= 1000000
 
 .PHONY: help
 help: ## list the targets
@@ -31,6 +32,7 @@ test: unit e2e ## every test; needs python3 and a network, for Envoy
 .PHONY: unit
 unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
+	$(GO) test -run Allocations ./pkg/policy # the race detector allocates
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
 
 .PHONY: e2e
@@ -69,6 +71,10 @@ ROUNDS  ?= 5
 SECONDS ?= 0.5
 ONLY    ?=
 PROFILE ?=
+
+.PHONY: soak-decisions
+soak-decisions: ## DECISIONS (1000000) evaluations with and without the decision cache
+	SOAK_DECISIONS=$(DECISIONS) $(GO) test -count 1 -timeout 60m -v -run TestCachedIsUncached ./pkg/policy
 
 .PHONY: bench
 bench: build ## load beside a floor and through Envoy; ROUNDS= SECONDS= ONLY=regexp PROFILE=dir DOCS=1

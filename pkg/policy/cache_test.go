@@ -2,10 +2,12 @@ package policy_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,6 +60,67 @@ decision := {"allowed": true, "headers": {"x-who": input.identity.sub}} if input
 				t.Errorf("cached (-uncached +cached):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Requests that are no more than near each other have keys of their own. Each
+// is asked after all before it, by a policy that tells what it sees.
+func TestKeysDoNotMeet(t *testing.T) {
+	claims := func(c map[string]any) func(*policy.Input) {
+		return func(in *policy.Input) { id := *alice; id.Claims = c; in.Identity = &id }
+	}
+	for _, tt := range []struct {
+		ref    string
+		inputs []func(*policy.Input)
+	}{
+		{"input.identity.claims.a.b", []func(*policy.Input){
+			claims(nil), claims(map[string]any{"a": nil}), claims(map[string]any{"a": "x"}), claims(map[string]any{"a": map[string]any{}}),
+			claims(map[string]any{"a": map[string]any{"b": nil}}), claims(map[string]any{"a": map[string]any{"b": "x"}}), claims(map[string]any{"a": map[string]any{"b": "null"}}),
+			claims(map[string]any{"a": map[string]any{"b": json.Number("1")}}), claims(map[string]any{"a": map[string]any{"b": "1"}}),
+			claims(map[string]any{"a": map[string]any{"b": true}}), claims(map[string]any{"a": map[string]any{"b": "true"}}),
+			claims(map[string]any{"a": map[string]any{"b": []any{}}}), claims(map[string]any{"a": map[string]any{"b": map[string]any{}}}),
+			claims(map[string]any{"a": map[string]any{"b": []any{"x"}}}), claims(map[string]any{"a": []any{map[string]any{"b": "x"}}}),
+		}},
+		{"input.attributes.source", []func(*policy.Input){
+			func(in *policy.Input) {},
+			func(in *policy.Input) { in.Attributes = func() (any, error) { return map[string]any{}, nil } },
+			func(in *policy.Input) {
+				in.Attributes = func() (any, error) { return map[string]any{"source": nil}, nil }
+			},
+		}},
+		{`[input.request.headers["x-a"], object.get(input.request.query, "q", "none")]`, []func(*policy.Input){
+			func(in *policy.Input) { in.RawQuery = "q=a" }, func(in *policy.Input) { in.RawQuery = "q=a&q" }, func(in *policy.Input) { in.RawQuery = "qq=a" },
+			func(in *policy.Input) { in.Headers, in.RawQuery = []policy.Header{{Name: "x-a", Value: "q=a"}}, "" },
+			func(in *policy.Input) {
+				in.Headers, in.RawQuery = []policy.Header{{Name: "x-a", Value: ""}, {Name: "x-a", Value: "q=a"}}, ""
+			},
+		}},
+		{"input.request.segments", []func(*policy.Input){
+			func(in *policy.Input) { in.Segments = []string{"a/b"} }, func(in *policy.Input) { in.Segments = []string{"a", "b"} }, func(in *policy.Input) { in.Segments = []string{"a", "b", ""} },
+		}},
+		{"input.parsed_path[1]", []func(*policy.Input){
+			func(in *policy.Input) { in.Segments = []string{"a"} }, func(in *policy.Input) { in.Segments = []string{"a", ""} }, func(in *policy.Input) { in.Segments = []string{"a", "U"} },
+		}},
+		{"input.identity.exp", []func(*policy.Input){
+			func(in *policy.Input) { in.Identity = nil },
+			func(in *policy.Input) { id := *alice; id.Expiry = time.Time{}; in.Identity = &id },
+			func(in *policy.Input) { id := *alice; id.Expiry = time.Unix(0, 0); in.Identity = &id },
+		}},
+	} {
+		rego := fmt.Sprintf("default decision := {\"allowed\": false, \"detail\": \"undefined\"}\ndecision := {\"allowed\": true, \"detail\": json.marshal(%s)}", tt.ref)
+		e := engine(t, rego, cached)
+		plain := e.Uncached()
+		for i, change := range tt.inputs {
+			in := getPosts()
+			change(in)
+			got, want := e.Decide(t.Context(), in), plain.Decide(t.Context(), in)
+			if got.Detail != want.Detail {
+				t.Errorf("%s, request %d: lookup %v, %q, want %q", tt.ref, i, got.Lookup, got.Detail, want.Detail)
+			}
+			if again := e.Decide(t.Context(), in); again.Lookup != jwtverify.Hit || again.Detail != want.Detail {
+				t.Errorf("%s, request %d again: lookup %v, %q, want %q", tt.ref, i, again.Lookup, again.Detail, want.Detail)
+			}
+		}
 	}
 }
 

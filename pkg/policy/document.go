@@ -458,5 +458,8 @@ func attributesKey(b []byte, q *question, picks []pick) ([]byte, bool) {
 	if err != nil {
 		return b, false
 	}
-	return appendMembers(b, native, picks)
+	if native == nil { // the member is missing
+		return append(b, tagAbsent), true
+	}
+	return appendMembers(append(b, tagObject), native, picks)
 }

@@ -40,11 +40,16 @@ func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	if e.unloaded {
 		return x
 	}
-	input, err := e.shown.document(&question{in: in, methods: e.methods})
+	q := &question{in: in, methods: e.methods}
+	shown, err := e.shown.document(q)
 	if err != nil {
 		return x // the decision says why
 	}
-	x.Input = indentJSON(input)
+	x.Input = indentJSON(shown)
+	input, err := e.reads.document(q)
+	if err != nil {
+		return x
+	}
 	tracer := topdown.NewBufferTracer()
 	limit := 20 * e.timeout // room for the tracer
 	ctx, cancel := context.WithTimeout(ctx, limit)

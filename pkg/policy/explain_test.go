@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -94,5 +95,24 @@ func TestExplainWhatCanNotBeDecided(t *testing.T) {
 	}
 	if x := e.Explain(t.Context(), in); x.Decider != nil || x.Trace != "" {
 		t.Errorf("explanation: %+v", x)
+	}
+}
+
+// The trace is that of the decision where a rule of ours has another body, and
+// shows no member that users don't have.
+func TestExplainNamesTheWorkspace(t *testing.T) {
+	e, err := policy.New(t.Context(), policy.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := getPosts()
+	in.Route = policy.NewRoute(policy.RouteFields{Match: "/", Workspace: "header:x-ws"})
+	in.Headers = []policy.Header{{Name: "x-ws", Value: alice.WorkspaceID}}
+	x := e.Explain(t.Context(), in)
+	if !e.Decide(t.Context(), in).Allowed || !strings.Contains(fmt.Sprint(x.Fired), "permitted") {
+		t.Errorf("fired: %v", x.Fired)
+	}
+	if strings.Contains(x.Input, "named_workspace") || !strings.Contains(x.Input, `"x-ws": "ws_1"`) {
+		t.Errorf("input: %s", x.Input)
 	}
 }

@@ -19,6 +19,7 @@ const (
 	tagString = 's'
 	tagList   = 'a'
 	tagObject = 'o'
+	tagPart   = 'p'
 )
 
 func appendLength(b []byte, n uint64) []byte {
@@ -85,10 +86,13 @@ func appendMembers(b []byte, v any, picks []pick) (_ []byte, ok bool) {
 		return appendNative(b, v)
 	}
 	for _, p := range picks {
-		member, there := follow(v, p)
+		member, rest, there := follow(v, p)
 		if !there {
 			b = append(b, tagAbsent)
-		} else if b, ok = appendNative(b, member); !ok {
+			continue
+		}
+		// {"a": "x"} is another answer to a.b than {"a": {"b": "x"}}.
+		if b, ok = appendNative(appendLength(append(b, tagPart), uint64(len(rest))), member); !ok {
 			return b, false
 		}
 	}
@@ -96,18 +100,19 @@ func appendMembers(b []byte, v any, picks []pick) (_ []byte, ok bool) {
 }
 
 // follow walks down objects, and stops at what is none: a policy that reads
-// below it, be it by an index, has all of it in its key.
-func follow(v any, path pick) (any, bool) {
-	for _, name := range path {
+// below it, be it by an index, has all of it in its key. It returns what is
+// left of the path.
+func follow(v any, path pick) (member any, rest pick, there bool) {
+	for i, name := range path {
 		object, ok := v.(map[string]any)
 		if !ok {
-			return v, true
+			return v, path[i:], true
 		}
 		if v, ok = object[name]; !ok {
-			return nil, false
+			return nil, nil, false
 		}
 	}
-	return v, true
+	return v, nil, true
 }
 
 // queryKey keeps the values as they were sent: equal text decodes equally.

@@ -1,0 +1,81 @@
+package policy_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// The embedded policy, with the rules that have another body here, answers as
+// the same files do where they are the user's own, and plain Rego throughout.
+func TestNativeRulesAreTheRegoOnes(t *testing.T) {
+	native, err := policy.New(t.Context(), policy.Config{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := policy.New(t.Context(), policy.Config{Timeout: time.Minute, Paths: []string{"../../policies/usso", "../../policies/authz"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reads := fmt.Sprint(plain.Analysis().Reads); !strings.Contains(reads, "input.request.headers") || strings.Contains(reads, "named_workspace") {
+		t.Fatalf("the user's own package was not left as it is: reads %s", reads)
+	}
+	const seed = 20260101
+	w := &walker{rand.New(rand.NewPCG(seed, 0))}
+	var routes []*policy.Route
+	for _, workspace := range []string{"{id}", "{missing}", "{}", "{", "header:X-A", "header:cookie", "header:", "query:a", "query:b", "query:", "elsewhere"} {
+		routes = append(routes, policy.NewRoute(policy.RouteFields{Match: "w", Workspace: workspace}))
+	}
+	for _, access := range []string{"read:posts", "update:media/files", "posts?owner=me", "posts?", "x/", ":", "*", "[a-"} {
+		routes = append(routes, policy.NewRoute(policy.RouteFields{Match: "a", Access: access}))
+	}
+	in := w.request()
+	answers := map[string]int{}
+	for i := range 3000 {
+		w.step(in)
+		in.Route = routes[w.IntN(len(routes))]
+		if in.Identity != nil {
+			in.Identity.Scopes = append(in.Identity.Scopes, w.of("*:*", "read:posts", "manage:media/*", "read:posts?owner=m?", "read:*/x", "[", "none:posts", ""))
+		}
+		got, want := native.Decide(t.Context(), in), plain.Decide(t.Context(), in)
+		if !same(got, want) {
+			t.Fatalf("seed %d, request %d: %+v, in Rego %+v\n%+v", seed, i, got, want, in)
+		}
+		answers[string(got.Reason)]++
+	}
+	if answers["allowed"] < 300 || answers["workspace_mismatch"] < 300 || answers["insufficient_scope"] < 100 {
+		t.Errorf("the requests are too much alike: %v", answers)
+	}
+}
+
+// A package usso of the user's own wins over ours.
+func TestOwnLibraryWins(t *testing.T) {
+	e, err := policy.New(t.Context(), policy.Config{Entrypoint: "test/decision", Paths: []string{
+		write(t, "usso.rego", "package usso\n\naccess(_) := \"mine\"\n"),
+		write(t, "authz.rego", "package usso.authz\n\ndecision := true\n"),
+		write(t, "test.rego", "package test\n\ndecision if data.usso.access(\"read:nothing\") == \"mine\"\n"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := e.Decide(t.Context(), getPosts()); !d.Allowed {
+		t.Errorf("%+v", d)
+	}
+}
+
+// A policy that asks the embedded one about another input has the embedded one
+// look at that input.
+func TestNativeRulesUnderAnotherInput(t *testing.T) {
+	e := engine(t, `decision if {
+	changed := {"identity": {"workspace_id": "w", "scopes": [], "roles": []}, "request": {"headers": {"x-ws": "w"}, "query": {}},
+		"route": {"match": "/", "public": false, "scopes": [], "any_scope": [], "roles": [], "all_roles": [], "workspace": "header:x-ws", "access": "", "params": {}}}
+	data.usso.authz.decision.allowed with input as changed
+}`)
+	if d := e.Decide(t.Context(), getPosts()); !d.Allowed {
+		t.Errorf("%+v", d)
+	}
+}
