@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/decisionlog"
 	"github.com/ussoio/ussoauthz/internal/metrics"
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/tracing"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
@@ -18,13 +21,17 @@ import (
 type observer struct {
 	decisions *decisionlog.Log // nil: off
 	metrics   *metrics.Metrics // nil: nobody can ask for them
+	tracer    *tracing.Tracer  // nil: off
 }
 
 // newObserver opens what decisions are written to.
-func newObserver(cfg *config.Config, log *slog.Logger, source metrics.Source) (o *observer, err error) {
+func newObserver(ctx context.Context, cfg *config.Config, log *slog.Logger, source metrics.Source) (o *observer, err error) {
 	o = &observer{}
 	if cfg.Admin.Listen != "" {
 		o.metrics = metrics.New(cfg.Admin.MaxSeries, source)
+	}
+	if o.tracer, err = tracing.New(ctx, os.Getenv, log); err != nil {
+		return o, fmt.Errorf("tracing: %w", err)
 	}
 	host, _ := os.Hostname() // "" names nobody
 	o.decisions, err = decisionlog.New(cfg.DecisionLog, decisionlog.Options{
@@ -42,11 +49,12 @@ func (o *observer) use(r *Road) {
 }
 
 // Observe is the extauthz.Observer.
-func (o *observer) Observe(_ context.Context, r *extauthz.Record) {
+func (o *observer) Observe(ctx context.Context, r *extauthz.Record) {
 	var trace tracecontext.Context
 	if r.Message != nil {
 		trace = tracecontext.Of(r.Message.Headers)
 	}
+	trace = o.tracer.Record(ctx, r, trace)
 	if o.metrics != nil {
 		o.metrics.Record(r, trace)
 	}
@@ -60,7 +68,7 @@ const flushTime = 2 * time.Second
 func (o *observer) close(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
-	if err := o.decisions.Close(ctx); err != nil {
+	if err := errors.Join(o.decisions.Close(ctx), o.tracer.Close(ctx)); err != nil {
 		log.Warn("records are lost", slog.String("error", err.Error()))
 	}
 }

@@ -72,7 +72,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	}
 	cfg = s.cfg
 	s.road.Store(road)
-	if s.observe, err = newObserver(cfg, log, gauges{s}); err != nil {
+	if s.observe, err = newObserver(ctx, cfg, log, gauges{s}); err != nil {
 		return nil, err
 	}
 	s.observe.use(road)
