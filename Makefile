@@ -8,6 +8,8 @@ TOOLS   := $(CURDIR)/.cache/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+HELM        := v4.3.1
+KUBECONFORM := v0.8.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 TIME     ?= 10s
@@ -50,6 +52,21 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet -tags interop ./test/interop/...
 	@test -x $(TOOLS)/staticcheck || GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck -tags interop ./...
+
+.PHONY: deploy-tools
+deploy-tools: $(TOOLS)/helm-$(HELM) $(TOOLS)/kubeconform-$(KUBECONFORM)
+
+# Built once for each version: they are large.
+$(TOOLS)/helm-$(HELM):
+	@echo "building helm $(HELM), which takes some minutes"
+	GOBIN=$(TOOLS) $(GO) install helm.sh/helm/v4/cmd/helm@$(HELM) && touch $@
+$(TOOLS)/kubeconform-$(KUBECONFORM):
+	GOBIN=$(TOOLS) $(GO) install github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM) && touch $@
+
+.PHONY: deploy-check
+deploy-check: deploy-tools ## the Helm chart and the manifests, by the tools of operators
+	$(GO) vet -tags deploy ./test/deploy
+	$(GO) test -count 1 -timeout 20m -tags deploy ./test/deploy
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on; needs the network
