@@ -24,6 +24,7 @@ import (
 // never loses an entry to the tokens of another.
 type Cache struct {
 	entries *xsync.Map[cacheKey, *cacheEntry] // a hit takes no lock and no memory
+	flights *xsync.Map[cacheKey, chan struct{}]
 	max     int64
 
 	mu     sync.Mutex // of what follows; for new tokens, which cost a signature
@@ -83,7 +84,7 @@ func NewCache(maxBytes int64) (*Cache, error) {
 	if maxBytes <= 0 {
 		return nil, fmt.Errorf("making a token cache of %d bytes: none is made by leaving it out", maxBytes)
 	}
-	return &Cache{entries: xsync.NewMap[cacheKey, *cacheEntry](), max: maxBytes}, nil
+	return &Cache{entries: xsync.NewMap[cacheKey, *cacheEntry](), flights: xsync.NewMap[cacheKey, chan struct{}](), max: maxBytes}, nil
 }
 
 // Len returns how many tokens are kept.
@@ -221,14 +222,22 @@ func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, L
 	}
 	// The bytes are only read: a copy would be the one allocation of a hit.
 	key := cacheKey{share: v.share, token: sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token)))}
-	if e, ok := v.cache.entries.Load(key); ok {
-		if v.Recheck(ctx, e.proof) == nil {
-			if !e.used.Load() { // a write would take the line from the other cores
-				e.used.Store(true)
-			}
-			return e.id, Hit, nil
+	if id := v.cached(ctx, key); id != nil {
+		return id, Hit, nil
+	}
+	// One flight for a token that many requests bring at once. Those that waited
+	// look again, and verify it themselves where it was refused, or not kept: a
+	// refusal may be of the other's time or deadline.
+	if over := v.cache.board(key); over != nil {
+		select {
+		case <-over:
+		case <-ctx.Done():
 		}
-		v.cache.drop(e)
+		if id := v.cached(ctx, key); id != nil {
+			return id, Hit, nil
+		}
+	} else {
+		defer v.cache.land(key)
 	}
 	id, proof, err := v.Prove(ctx, token)
 	if err != nil {
@@ -237,6 +246,39 @@ func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, L
 	id.Derived = &Derived{most: maxDerived(proof)}
 	v.cache.keep(&cacheEntry{id: id, proof: proof, key: key, until: v.until(proof)}, v.now().Unix())
 	return id, Miss, nil
+}
+
+// cached returns the identity of a token that is kept and would be accepted
+// again, nil where there is none.
+func (v *Verifier) cached(ctx context.Context, key cacheKey) *Identity {
+	e, ok := v.cache.entries.Load(key)
+	if !ok {
+		return nil
+	}
+	if v.Recheck(ctx, e.proof) != nil {
+		v.cache.drop(e)
+		return nil
+	}
+	if !e.used.Load() { // a write would take the line from the other cores
+		e.used.Store(true)
+	}
+	return e.id
+}
+
+// board returns what is closed when the verification of this token that is
+// under way has ended. Where none is, it begins one, which land ends: nil.
+func (c *Cache) board(key cacheKey) (over <-chan struct{}) {
+	mine := make(chan struct{})
+	if other, underway := c.flights.LoadOrStore(key, mine); underway {
+		return other
+	}
+	return nil
+}
+
+func (c *Cache) land(key cacheKey) {
+	if mine, ok := c.flights.LoadAndDelete(key); ok {
+		close(mine)
+	}
 }
 
 // until is when a proof ends.
