@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/mem"
 
+	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
@@ -77,6 +78,25 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// The whole hot check with the policy that is built in: a known token, a kept
+// decision.
+func TestHotCheckAllocations(t *testing.T) {
+	w := newWorld(t)
+	a := w.authorizer(t, policy.Config{DecisionCache: 1 << 20})
+	s := extauthz.NewServer(extauthz.ServerConfig{})
+	s.Use(a)
+	for target, most := range map[string]float64{"/me": 5, "/workspaces/ws_1": 6} { // one for the route's parameter
+		check := w.usual(t, target, "alice")
+		data := mem.BufferSlice{mem.SliceBuffer(check)}
+		if got := reasonOf(extauthz.CheckBytes(s, check)); got != answers.Allowed {
+			t.Fatal(got)
+		}
+		if n := testing.AllocsPerRun(200, func() { extauthz.AnswerBytes(s, data) }); n > most {
+			t.Errorf("%s: %v allocations, more than %v", target, n, most)
+		}
+	}
+}
+
 func BenchmarkStages(b *testing.B) {
 	w := newWorld(b)
 	check := w.usual(b, "/me", "alice")
@@ -84,7 +104,7 @@ func BenchmarkStages(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	a := w.authorizer(b, constant(b))
+	a := w.authorizer(b, policy.Config{DecisionCache: 1 << 20})
 	answer := a.Authorize(context.Background(), m)
 	s := extauthz.NewServer(extauthz.ServerConfig{})
 	s.Use(a)
