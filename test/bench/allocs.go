@@ -15,10 +15,9 @@ import (
 	"github.com/ussoio/ussoauthz/test/bench/world"
 )
 
-// mallocs reads how many objects a server has allocated since its start, as
-// Prometheus' collector of the Go runtime writes it. It reports false where a
-// server does not tell.
-func (s *server) mallocs(ctx context.Context) (float64, bool) {
+// metric reads a counter of a server, the sum over all its labels. It reports
+// false where the server has none of that name.
+func (s *server) metric(ctx context.Context, name string) (sum float64, found bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
 	if err != nil {
 		return 0, false
@@ -27,15 +26,24 @@ func (s *server) mallocs(ctx context.Context) (float64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer func() { _ = res.Body.Close() }() // it is read as far as needed
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
-			n, err := strconv.ParseFloat(value, 64)
-			return n, err == nil
+	defer func() { _ = res.Body.Close() }() // it is read whole
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || rest == "" || (rest[0] != ' ' && rest[0] != '{') {
+			continue
 		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, false
+		}
+		sum, found = sum+value, true
 	}
-	return 0, false
+	return sum, found
+}
+
+// mallocs is how many objects a server has allocated since its start.
+func (s *server) mallocs(ctx context.Context) (float64, bool) {
+	return s.metric(ctx, "go_memstats_mallocs_total")
 }
 
 // ownMallocs is what asking a server for them allocates there.

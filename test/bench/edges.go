@@ -202,11 +202,7 @@ func (e *edge) want() drive.HTTPWant {
 }
 
 func (e *edge) round(proxy *stack.Process, each time.Duration) error {
-	processes := []int{proxy.PID()}
-	if e.server != nil {
-		processes = append(processes, e.server.process.PID())
-	}
-	before, err := cpu(processes)
+	proxyBefore, authzBefore, err := e.cpu(proxy)
 	if err != nil {
 		return err
 	}
@@ -214,19 +210,22 @@ func (e *edge) round(proxy *stack.Process, each time.Duration) error {
 	if err != nil {
 		return err
 	}
-	after, err := cpu(processes)
+	proxyAfter, authzAfter, err := e.cpu(proxy)
 	if err != nil {
 		return err
 	}
-	e.samples = append(e.samples, sampleOf(result, after-before))
+	authz := authzAfter - authzBefore
+	sample := sampleOf(result, proxyAfter-proxyBefore+authz)
+	sample.Authz = authz / time.Duration(result.Checks)
+	e.samples = append(e.samples, sample)
 	return nil
 }
 
-// cpu is what processes used together.
-func cpu(processes []int) (sum time.Duration, err error) {
-	for _, pid := range processes {
-		used, e := measure.CPU(pid)
-		sum, err = sum+used, errors.Join(err, e)
+// cpu is what Envoy has used, and the service behind it.
+func (e *edge) cpu(proxy *stack.Process) (used, authz time.Duration, err error) {
+	if used, err = measure.CPU(proxy.PID()); err != nil || e.server == nil {
+		return used, 0, err
 	}
-	return sum, err
+	authz, err = measure.CPU(e.server.process.PID())
+	return used, authz, err
 }

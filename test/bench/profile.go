@@ -43,7 +43,8 @@ func (p *pair) profile(ctx context.Context, l *lab) error {
 	var taking sync.WaitGroup
 	var taken error
 	taking.Go(func() {
-		taken = p.service.cpuProfile(ctx, filepath.Join(l.options.profile, name+".pprof"))
+		what := fmt.Sprintf("profile?seconds=%d", profileSeconds)
+		taken = p.service.keep(ctx, what, filepath.Join(l.options.profile, name+".pprof"))
 	})
 	defer taking.Wait()
 	for round, begun := 1000, time.Now(); time.Since(begun) < load.For; round++ {
@@ -62,9 +63,9 @@ func (p *pair) profile(ctx context.Context, l *lab) error {
 	return taken
 }
 
-// cpuProfile asks net/http/pprof.
-func (s *server) cpuProfile(ctx context.Context, file string) error {
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", s.admin, profileSeconds)
+// keep asks net/http/pprof for a profile and writes it to a file.
+func (s *server) keep(ctx context.Context, what, file string) error {
+	url := "http://" + s.admin + "/debug/pprof/" + what
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -155,6 +155,10 @@ func (l *lab) measureChecks(ctx context.Context, o options, r *report.Report, pr
 		}
 	}
 	for _, p := range pairs {
+		if p.name == report.HotLogged {
+			r.LogDropped, _ = p.service.metric(ctx, "ussoauthz_decision_log_dropped_total")
+			r.LogWritten, _ = p.service.metric(ctx, "ussoauthz_decision_log_records_total")
+		}
 		r.Add(p.name, p.inFlight, p.samples[0], p.samples[1])
 	}
 	r.AddVerify(verify)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
@@ -78,6 +79,11 @@ func (l *lab) measureMemory(ctx context.Context, o options, r *report.Report, pr
 			return err
 		}
 		m.Add(cold, hot)
+	}
+	if l.profile != "" {
+		if err := s.keep(ctx, "heap", filepath.Join(l.profile, "memory.heap.pprof")); err != nil {
+			return err
+		}
 	}
 	m.Size, err = measure.ResidentMemory(s.process.PID())
 	r.Memory = &m

@@ -66,17 +66,20 @@ func (r *Report) checksTable(b *strings.Builder) {
 			s.Floor.P50.Median, s.Floor.P99.Median, s.Ours.P50.Median, s.Ours.P99.Median, s.Ours.Rate.Median)
 	}
 	fmt.Fprintf(b, "\nOne bare `ed25519.Verify` took %s µs.\n\n", spread(r.Verify, 1))
+	if r.LogWritten > 0 {
+		fmt.Fprintf(b, "Of the decision log %.0f records were written and %.0f dropped, since the disk was slower than the checks.\n\n", r.LogWritten, r.LogDropped)
+	}
 }
 
 func (r *Report) edgesTable(b *strings.Builder) {
-	b.WriteString("| through Envoy | in flight | µs of CPU | added µs | p50, p99 µs | per s |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| through Envoy | in flight | µs of CPU | the service's part | added µs | p50, p99 µs | per s |\n|---|---|---|---|---|---|---|\n")
 	for _, e := range r.Edges {
 		added := ""
 		if e.Added != nil && e.Name != EnvoyAlone && e.Name != EnvoyAlone1 {
 			added = spread(*e.Added, 1)
 		}
-		fmt.Fprintf(b, "| %s | %d | %.1f | %s | %.0f, %.0f | %.0f |\n", strings.TrimPrefix(e.Name, "Envoy: "), e.InFlight,
-			e.CPU.Median, added, e.P50.Median, e.P99.Median, e.Rate.Median)
+		fmt.Fprintf(b, "| %s | %d | %.1f | %.1f | %s | %.0f, %.0f | %.0f |\n", strings.TrimPrefix(e.Name, "Envoy: "), e.InFlight,
+			e.CPU.Median, e.Authz.Median, added, e.P50.Median, e.P99.Median, e.Rate.Median)
 	}
 	b.WriteString("\n")
 }

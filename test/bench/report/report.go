@@ -23,6 +23,11 @@ type Report struct {
 	Start  *Start  `json:"start,omitempty"`
 	Memory *Memory `json:"memory,omitempty"`
 
+	// Records of the decision log that were written, and those for which there
+	// was no room: dropping is cheaper than writing.
+	LogWritten float64 `json:"decision_log_written,omitempty"`
+	LogDropped float64 `json:"decision_log_dropped,omitempty"`
+
 	// GeneratedAllocs are the allocations of the floor that are not grpc-go's:
 	// to read a CheckRequest into the generated types, and to write an answer.
 	GeneratedAllocs float64 `json:"generated_allocs,omitempty"`
@@ -37,6 +42,7 @@ type Report struct {
 type Sample struct {
 	Checks int
 	CPU    time.Duration // of the server, per check
+	Authz  time.Duration // the service's part of it, behind Envoy
 	P50    time.Duration
 	P99    time.Duration
 	Rate   float64 // checks per second
@@ -70,6 +76,7 @@ type Edge struct {
 	Name     string           `json:"name"`
 	InFlight int              `json:"in_flight"`
 	Server                    // of both
+	Authz    measure.Summary  `json:"authz_us"`           // the service's part
 	Added    *measure.Summary `json:"added_us,omitempty"` // to what Envoy costs alone, of each round
 	rounds   []Sample
 	added    []float64
@@ -131,7 +138,10 @@ func (r *Report) AddStart(tenants, routes int, took []time.Duration) {
 // AddEdge adds a way through Envoy. Envoy alone comes before all with as many
 // in flight.
 func (r *Report) AddEdge(name string, inFlight int, samples []Sample) {
-	e := Edge{Name: name, InFlight: inFlight, Server: serverOf(samples), rounds: samples}
+	e := Edge{
+		Name: name, InFlight: inFlight, Server: serverOf(samples), rounds: samples,
+		Authz: *rounds(samples, samples, func(s, _ Sample) float64 { return micros(s.Authz) }),
+	}
 	if alone := r.alone(inFlight); alone != nil {
 		for i := range samples {
 			e.added = append(e.added, micros(samples[i].CPU-alone.rounds[i].CPU))

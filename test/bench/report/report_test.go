@@ -99,7 +99,7 @@ func TestTable(t *testing.T) {
 	for _, line := range []string{
 		"hot token 32 50.00 45.00 0.90 0.50 1.00 1000 2000 1000 2000 1000 150 145",
 		"one bare ed25519.Verify 100.00 90.00 200.00",
-		"Envoy: ussoauthz 32 140.00 90.00 90.00 110.00 1000 2000 1000",
+		"Envoy: ussoauthz 32 140.00 0.00 90.00 90.00 110.00 1000 2000 1000",
 	} {
 		if !contains(b.String(), line) {
 			t.Errorf("no line %q in\n%s", line, b.String())
@@ -126,7 +126,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"# Title\n\n" + report.Begin + " -->\n",
 		"| hot token | 32 | 50.0 | 45.0 | 0.90 (0.50 to 1.00) |",
-		"| ussoauthz | 32 | 140.0 | 90.0 (90.0 to 110.0) |",
+		"| ussoauthz | 32 | 140.0 | 0.0 | 90.0 (90.0 to 110.0) |",
 		"| hot token, default policy, metrics on, floors | 1 | 0.85 | 0.90 (0.50 to 1.00) | yes |",
 		report.End + "\n\nThe end.\n",
 	} {

@@ -36,13 +36,13 @@ func (r *Report) edgeRows(t io.Writer) {
 	if len(r.Edges) == 0 {
 		return
 	}
-	row(t, "through Envoy", "in flight", "µs", "added µs", "low", "high", "p50", "p99", "per s")
+	row(t, "through Envoy", "in flight", "µs", "service's", "added µs", "low", "high", "p50", "p99", "per s")
 	for _, e := range r.Edges {
 		var added, low, high any = "", "", ""
 		if e.Added != nil {
 			added, low, high = e.Added.Median, e.Added.Low, e.Added.High
 		}
-		row(t, e.Name, e.InFlight, e.CPU.Median, added, low, high, whole(e.P50.Median), whole(e.P99.Median), whole(e.Rate.Median))
+		row(t, e.Name, e.InFlight, e.CPU.Median, e.Authz.Median, added, low, high, whole(e.P50.Median), whole(e.P99.Median), whole(e.Rate.Median))
 	}
 	row(t)
 }
