@@ -350,6 +350,7 @@ func (c *bundleCheck) readBundles() {
 		c.service(field, source.Service)
 		c.signing(field, source.Signing)
 		c.persist(field, source.Persist)
+		c.pulled(field, source.Service)
 		if problem := sourceProblem(name, &source); problem != "" {
 			c.add(field, "%s", problem)
 		}
@@ -413,6 +414,18 @@ func (c *bundleCheck) persist(field string, wanted bool) {
 	}
 }
 
+// pulled: OPA's OCI downloader keeps what it pulls in a folder, and panics where
+// it can't make one.
+func (c *bundleCheck) pulled(field, name string) {
+	if names := c.serviceNames(); name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	service, ok := c.services[name]
+	if folder, _ := c.sections["persistence_directory"].(string); ok && strings.EqualFold(service.Config().Type, "oci") && folder == "" {
+		c.add(field+".service", "is a registry: write persistence_directory, the folder to pull into")
+	}
+}
+
 func (c *bundleCheck) readDiscovery() {
 	part := c.sections["discovery"]
 	if part == nil {
@@ -425,6 +438,7 @@ func (c *bundleCheck) readDiscovery() {
 	c.service("discovery", d.Service)
 	c.signing("discovery", d.Signing)
 	c.persist("discovery", d.Persist)
+	c.pulled("discovery", d.Service)
 	if d.Resource == nil && d.Name == nil {
 		c.add("discovery.resource", "is missing: the path of the bundle that holds the configuration")
 	}

@@ -116,11 +116,7 @@ func (p *bundlePlugin) loader(name string, source *bundleplugin.Source) *bundleL
 	l := &bundleLoader{b: p.b, name: name, source: source}
 	client := p.manager.Client(source.Service)
 	if strings.EqualFold(client.Config().Type, "oci") {
-		store := ""
-		if folder := p.b.folder(); folder != "" {
-			store = filepath.Join(folder, "oci")
-		}
-		l.downloader = download.NewOCI(source.Config, client, source.Resource, store).
+		l.downloader = download.NewOCI(source.Config, client, source.Resource, filepath.Join(p.b.folder(), "oci")).
 			WithCallback(l.update).
 			WithBundleVerificationConfig(source.Signing).
 			WithSizeLimitBytes(source.SizeLimitBytes).
