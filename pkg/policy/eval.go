@@ -67,27 +67,6 @@ func (q *query) run(ctx context.Context, input ast.Value, cancel topdown.Cancel,
 	return value, err
 }
 
-// deadline cancels an evaluation without a timer: an evaluation asks at each of
-// its steps whether it is cancelled. It is for one goroutine.
-type deadline struct {
-	at    time.Time
-	asked uint
-	over  bool
-}
-
-// clockEvery is how many steps go by between two looks at the clock. A step
-// takes about as long as a look.
-const clockEvery = 16
-
-func (d *deadline) Cancel() { d.over = true }
-
-func (d *deadline) Cancelled() bool {
-	if d.asked++; d.asked%clockEvery == 0 && !d.over {
-		d.over = time.Now().After(d.at)
-	}
-	return d.over
-}
-
 var errTooLong = errors.New("the evaluation took too long")
 
 // limit is the time that an evaluation has, not more than its caller.
@@ -103,7 +82,11 @@ func (e *Engine) eval(ctx context.Context, limit time.Duration, input ast.Value)
 	if limit <= 0 {
 		return nil, context.DeadlineExceeded
 	}
-	cancel := &deadline{at: time.Now().Add(limit)}
+	// A timer instead of a goroutine for each evaluation. To look at the clock
+	// in Cancelled is cheaper only where it is rare, and then late where single
+	// steps are slow.
+	cancel := topdown.NewCancel()
+	defer time.AfterFunc(limit, cancel.Cancel).Stop()
 	if e.network { // http.send looks at the context
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, limit)
@@ -112,7 +95,7 @@ func (e *Engine) eval(ctx context.Context, limit time.Duration, input ast.Value)
 	value, err := e.query.run(ctx, input, cancel)
 	// What was found after the time is as late as what was cancelled: a call
 	// that nothing interrupts may have been the last.
-	if cancel.over || time.Now().After(cancel.at) {
+	if cancel.Cancelled() {
 		return nil, fmt.Errorf("%w, more than %v", errTooLong, limit)
 	}
 	if err != nil {

@@ -54,7 +54,9 @@ func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	limit := 20 * e.timeout // room for the tracer
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	_, err = e.query.run(ctx, input, &deadline{at: time.Now().Add(limit)}, tracer)
+	stop := topdown.NewCancel()
+	defer time.AfterFunc(limit, stop.Cancel).Stop()
+	_, err = e.query.run(ctx, input, stop, tracer)
 	if err != nil {
 		x.Notes = append(x.Notes, "the trace ends early: "+err.Error())
 	}
