@@ -102,3 +102,7 @@ bench: build ## load beside a floor and through Envoy; ROUNDS= SECONDS= ONLY=reg
 .PHONY: bench-go
 bench-go: ## the Go benchmarks of each stage, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: schema
+schema: ## config.schema.json anew, from the types of the configuration
+	$(GO) test ./internal/config -run TestSchemaIsFresh -update
