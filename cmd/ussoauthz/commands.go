@@ -22,6 +22,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/collector"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 )
 
@@ -54,7 +55,9 @@ func (c serveCmd) Run(ctx context.Context, s cli.Streams) error {
 		log.Warn(w.Error())
 	}
 	collector.Fit(ctx, log)
+	loaded := terminal.Progress(s.Err, "loading policies and keys")
 	svc, err := service.New(ctx, cfg, log)
+	loaded()
 	if err != nil {
 		return err
 	}
@@ -125,34 +128,6 @@ func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
-}
-
-type validateCmd struct {
-	Config string `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
-}
-
-func (validateCmd) Help() string {
-	return `Prints every fault with file, line and field, and ends with exit code 1 if there is
-one. Reads the files that the configuration names; asks no issuer.
-
-Example:
-  ussoauthz validate -c ussoauthz.yaml`
-}
-
-// Run validates.
-func (c validateCmd) Run(ctx context.Context, s cli.Streams) error {
-	cfg, err := load(c.Config, s)
-	if err != nil {
-		return err
-	}
-	if err := service.Validate(ctx, cfg); err != nil {
-		return fmt.Errorf("%s: %w", c.Config, err)
-	}
-	for _, w := range cfg.Warnings {
-		fmt.Fprintln(s.Err, "warning:", w.Error())
-	}
-	fmt.Fprintf(s.Out, "%s: ok, %s, %s\n", c.Config, count(len(cfg.Tenants), "tenant"), count(len(cfg.Routes), "common route"))
-	return nil
 }
 
 func count(n int, what string) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisiontest"
+	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/internal/testreport"
 	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -137,6 +138,8 @@ func (c *testCmd) once(ctx context.Context, s cli.Streams) (loaded *config.Confi
 		cfg.Ignore = append(cfg.Ignore, c.Config) // it is no data
 	}
 	report := &testreport.Report{Verbose: c.Verbose}
+	done := terminal.Progress(s.Err, "running the tests")
+	defer done()
 	if err := c.rego(ctx, cfg, report); err != nil {
 		return loaded, err
 	}
@@ -145,6 +148,7 @@ func (c *testCmd) once(ctx context.Context, s cli.Streams) (loaded *config.Confi
 			return loaded, err
 		}
 	}
+	done()
 	return loaded, c.report(report, s)
 }
 

@@ -274,6 +274,10 @@ func (k *checker) routes() {
 		for _, f := range faults {
 			k.fault("routes"+f.Field, "%s", f.Problem)
 		}
+		shared := func(b block) bool { return len(b.Routes) == 0 }
+		if len(k.blocks) > 0 && !slices.ContainsFunc(k.blocks, shared) {
+			k.warn("routes", "no request reaches these: every tenant has routes of its own, which stand instead of the common ones")
+		}
 		return
 	}
 	var without []string

@@ -14,10 +14,10 @@ const maxFaults = 1000
 // Fault is one thing wrong in a configuration: where it is and what to write
 // instead. Its text never holds key material.
 type Fault struct {
-	File    string
-	Line    int    // 0: no line, as for a variable of the environment
-	Field   string // dotted: "tenants.acme.routes[2].match"; "" is the file as a whole
-	Problem string
+	File    string `json:"file"`
+	Line    int    `json:"line"`  // 0: no line, as for a variable of the environment
+	Field   string `json:"field"` // dotted: "tenants.acme.routes[2].match"; "" is the file as a whole
+	Problem string `json:"problem"`
 }
 
 // Error returns the fault as one line: "ussoauthz.yaml:12: tenants.acme.jwks_url: …".

@@ -63,9 +63,29 @@ func plainError(err error) error {
 	return fmt.Errorf("can't be read: %w", err)
 }
 
+// Inspect is Load for tools that go on where the file has faults: it returns the
+// configuration as far as it could be read, nil where it is no YAML at all, and
+// its faults. A configuration with faults MUST NOT be served.
+func Inspect(path string) (*Config, Faults) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, Faults{{File: path, Problem: err.Error()}}
+	}
+	return inspect(path, data, os.LookupEnv)
+}
+
 // Parse is Load for a file's content at hand: path is its name in faults, and
 // relative file names in it begin in path's folder. Its error is Faults.
 func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
+	c, faults := inspect(path, data, lookup)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
+}
+
+// inspect returns faults in their order.
+func inspect(path string, data []byte, lookup LookupEnv) (*Config, Faults) {
 	root, fault := parseYAML(data)
 	if fault != nil {
 		fault.File = path
@@ -87,12 +107,10 @@ func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
 	if d.cut {
 		d.faults = append(d.faults, Fault{File: path, Line: lastLine(d.faults), Problem: fmt.Sprintf("has more than %d faults; the rest is not shown", maxFaults)})
 	}
-	if err := d.faults.asError(); err != nil {
-		return nil, err
-	}
+	d.faults.sort()
 	Faults(c.Warnings).sort()
 	alone := *c // c is a part of doc, and would keep the whole tree of the file in memory
-	return &alone, nil
+	return &alone, d.faults
 }
 
 func lastLine(list Faults) (line int) {

@@ -236,7 +236,7 @@ func TestOpenWithBundles(t *testing.T) {
 		t.Errorf("the revision is %q", revision)
 	}
 	stand.Close()
-	if err := service.Validate(t.Context(), cfg); err != nil { // needs no network
+	if _, _, err := service.Validate(t.Context(), cfg); err != nil { // needs no network
 		t.Error(err)
 	}
 }

@@ -150,13 +150,22 @@ func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
 // fault. With that, whatever New would build was checked, and nothing was
 // opened: no listener, no key URL and no bundle. Of a policy that comes from
 // bundles it compiles what the files give without them.
-func Validate(ctx context.Context, cfg *config.Config) error {
+//
+// It tells what the policy can read, nil where that comes from bundles, and
+// warns of what is accepted but probably not meant.
+func Validate(ctx context.Context, cfg *config.Config) (analysis *policy.Analysis, warnings []policy.Finding, err error) {
 	if len(cfg.Policy.Bundles) > 0 {
 		_, err := newBundles(ctx, cfg, nil)
-		return err
+		return nil, nil, err
 	}
-	if _, err := policy.New(ctx, policyConfig(cfg)); err != nil {
-		return fmt.Errorf("policy: %w", err)
+	engine, err := policy.New(ctx, policyConfig(cfg))
+	if err != nil {
+		return nil, nil, fmt.Errorf("policy: %w", err)
 	}
-	return nil
+	if len(cfg.Policy.Paths) > 0 {
+		if warnings, err = policy.Lint(policyConfig(cfg)); err != nil {
+			return nil, nil, fmt.Errorf("policy: %w", err)
+		}
+	}
+	return engine.Analysis(), warnings, nil
 }

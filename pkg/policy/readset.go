@@ -22,19 +22,19 @@ import (
 type Analysis struct {
 	// Reads are the paths of input that a decision may depend on, sorted:
 	// "input.identity.scopes". "input" is all of it.
-	Reads []string
+	Reads []string `json:"reads"`
 
 	// Cacheable: equal values of what is read give equal decisions, so that one
 	// may serve for the other.
-	Cacheable bool
+	Cacheable bool `json:"cacheable"`
 
 	// Reasons are why not, each with the place in the policy.
-	Reasons []Position
+	Reasons []Position `json:"reasons"`
 
 	// Slow are the calls whose cost nothing bounds, and which no time limit
 	// interrupts. The evaluation of a policy with one runs beside the request,
 	// which is answered in time without it.
-	Slow []Position
+	Slow []Position `json:"slow"`
 }
 
 // analyze walks what an entrypoint may reach.

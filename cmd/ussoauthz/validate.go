@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ussoio/ussoauthz/internal/cli"
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/internal/terminal"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+type validateCmd struct {
+	Config string `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
+	JSON   bool   `help:"For machines: one object with faults, warnings and the policy's analysis."`
+}
+
+func (validateCmd) Help() string {
+	return `Prints every fault of the configuration and of its policies with file, line and
+field, and ends with exit code 1 if there is one. Reads the files that the
+configuration names; asks no issuer and no bundle server.
+
+Warns of what is allowed but probably not meant: what OPA's strict mode refuses, a
+copy of the library data.usso that differs from this version's, routes that no
+request reaches. Tells what the policy reads, and whether its decisions can be kept.
+
+Examples:
+  ussoauthz validate -c ussoauthz.yaml
+  ussoauthz validate -c ussoauthz.yaml --json`
+}
+
+// validation is all that there is to tell of a configuration.
+type validation struct {
+	File     string           `json:"file"`
+	OK       bool             `json:"ok"`
+	Faults   []config.Fault   `json:"faults"`
+	Warnings []config.Fault   `json:"warnings"`
+	Tenants  int              `json:"tenants"`
+	Routes   int              `json:"common_routes"`
+	Policy   *policy.Analysis `json:"policy"` // null: it has a fault, or comes from bundles
+}
+
+// Run validates.
+func (c validateCmd) Run(ctx context.Context, s cli.Streams) error {
+	done := terminal.Progress(s.Err, "reading "+c.Config)
+	v := validation{File: c.Config, Faults: []config.Fault{}, Warnings: []config.Fault{}}
+	cfg, faults := config.Inspect(c.Config)
+	v.Faults = append(v.Faults, faults...)
+	if cfg != nil {
+		v.Warnings, v.Tenants, v.Routes = append(v.Warnings, cfg.Warnings...), len(cfg.Tenants), len(cfg.Routes)
+		v.policy(ctx, cfg)
+	}
+	v.OK = len(v.Faults) == 0
+	done()
+	var err error
+	if c.JSON {
+		encoder := json.NewEncoder(s.Out)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		err = encoder.Encode(v)
+	} else {
+		v.text(s.Out, s.Err)
+	}
+	if err == nil && !v.OK {
+		return cli.ErrReported
+	}
+	return err
+}
+
+// policy adds what there is to tell of the policy. Where the section policy has
+// faults of its own, they are all that is told of it.
+func (v *validation) policy(ctx context.Context, cfg *config.Config) {
+	for _, f := range v.Faults {
+		if f.Field == "policy" || strings.HasPrefix(f.Field, "policy.") {
+			return
+		}
+	}
+	analysis, warnings, err := service.Validate(ctx, cfg)
+	v.Policy = analysis
+	for _, w := range warnings {
+		v.Warnings = append(v.Warnings, config.Fault{File: w.File, Line: w.Line, Problem: w.Text})
+	}
+	if err == nil {
+		return
+	}
+	found := policy.Findings(err)
+	for _, f := range found {
+		v.Faults = append(v.Faults, config.Fault{File: f.File, Line: f.Line, Problem: f.Text})
+	}
+	if len(found) == 0 {
+		v.Faults = append(v.Faults, config.Fault{File: cfg.Path, Problem: err.Error()})
+	}
+}
+
+func (v *validation) text(out, stderr io.Writer) {
+	if !v.OK {
+		printFaults(stderr, v.Faults)
+		return
+	}
+	for _, w := range v.Warnings {
+		fmt.Fprintln(stderr, "warning:", w.Error())
+	}
+	fmt.Fprintf(out, "%s: ok, %s, %s\n", v.File, count(v.Tenants, "tenant"), count(v.Routes, "common route"))
+	if v.Policy == nil {
+		return
+	}
+	reads := "nothing of the input"
+	if len(v.Policy.Reads) > 0 {
+		reads = strings.Join(v.Policy.Reads, ", ")
+	}
+	fmt.Fprintln(out, "the policy reads", reads)
+	if v.Policy.Cacheable {
+		fmt.Fprintln(out, "its decisions can be kept: equal values of that give equal decisions")
+		return
+	}
+	fmt.Fprintln(out, "its decisions are not kept:")
+	for _, why := range v.Policy.Reasons {
+		fmt.Fprintf(out, "  %s:%d: %s\n", why.File, why.Line, why.Text)
+	}
+}
