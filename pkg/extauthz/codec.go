@@ -36,7 +36,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 // Marshal writes a message.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if c, ok := v.(*check); ok {
-		return mem.BufferSlice{mem.SliceBuffer(c.response)}, nil
+		c.buffers[0] = mem.SliceBuffer(c.response)
+		return c.buffers[:], nil
 	}
 	return c.CodecV2.Marshal(v)
 }
@@ -45,8 +46,9 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 // piece of memory. It is never used for a second one: what a policy, a log or a
 // cache may still hold of it stays as it was.
 type check struct {
-	bytes    []byte // of the CheckRequest
-	response []byte // the bytes of the CheckResponse
+	bytes    []byte        // of the CheckRequest
+	response []byte        // the bytes of the CheckResponse
+	buffers  [1]mem.Buffer // response, as grpc-go takes it
 
 	message Message
 	headers [24]tenants.Header // room for the message's
