@@ -68,7 +68,7 @@ func (b Body) term(methods *grpcbody.Methods, segments []string) (value *ast.Ter
 			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
 		}
 		return multipartTerm(b.Bytes, params["boundary"])
-	case strings.Contains(kind, "application/grpc") && !strings.Contains(kind, "application/grpc-web-text"):
+	case strings.Contains(kind, "application/grpc"):
 		return b.messageTerm(methods, segments)
 	}
 	return ast.NullTerm(), false, nil
