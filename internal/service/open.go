@@ -85,7 +85,7 @@ func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher) (*tenants.Direc
 	if err != nil {
 		return nil, err
 	}
-	required := tenants.SharedIssuers(cfg.Tenants)
+	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
 	closeAll := func() {
 		for _, t := range list {

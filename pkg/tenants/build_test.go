@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -241,6 +243,36 @@ func TestBuildRefusesFaults(t *testing.T) {
 	}
 }
 
+// Two tenants with the same key, one from a file, one in the configuration that
+// does not look at the issuer: the token of one is not the other's.
+func TestSharedKeyOfAnotherKind(t *testing.T) {
+	issuer := newIssuer(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "keys.json"), issuer.JWKS(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	acme, globex := base(), base()
+	acme.ID, acme.JWKSURL, acme.JWKSFile = "acme", "", "keys.json"
+	globex.ID, globex.JWKSURL, globex.VerifyIss = "globex", "", false
+	globex.Key, globex.Type = tenants.Secret(issuer.PublicPEM(jwtverify.EdDSA)), "EdDSA"
+	token, err := issuer.Mint(map[string]any{"sub": "user:1", "iss": acme.Issuer[0], "aud": acme.Audience[0], "exp": 1_900_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := tenants.SharedIssuers([]tenants.Config{acme, globex}, dir)
+	for _, c := range []tenants.Config{acme, globex} {
+		tenant, err := c.Build(dir, tenants.Shared{RequireTenantID: required[c.ID]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tenant.Verifier.Verify(t.Context(), token); !errors.Is(err, jwtverify.ErrTenant) {
+			t.Errorf("%s: %v, want %v", c.ID, err, jwtverify.ErrTenant)
+		}
+	}
+}
+
+const secretText = "0123456789abcdef0123456789abcdef"
+
 func TestSharedIssuers(t *testing.T) {
 	config := func(id, url, issuer string, verify bool) tenants.Config {
 		c := base()
@@ -251,10 +283,25 @@ func TestSharedIssuers(t *testing.T) {
 		}
 		return c
 	}
-	pem := string(newIssuer(t).PublicPEM(jwtverify.EdDSA))
+	issuer := newIssuer(t)
+	pem, other := string(issuer.PublicPEM(jwtverify.EdDSA)), string(newIssuer(t).PublicPEM(jwtverify.EdDSA))
 	static := func(id, key string) tenants.Config {
 		c := config(id, "", "", false)
-		c.Key = tenants.Secret(key)
+		c.Key, c.Type = tenants.Secret(key), "EdDSA"
+		return c
+	}
+	secret := func(id, key string) tenants.Config {
+		c := static(id, key)
+		c.Type = "HS256"
+		return c
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "keys.json"), issuer.JWKS(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := func(id, issuer string, verify bool) tenants.Config {
+		c := config(id, "", issuer, verify)
+		c.JWKSFile = "keys.json"
 		return c
 	}
 	tests := []struct {
@@ -269,13 +316,27 @@ func TestSharedIssuers(t *testing.T) {
 		{"same keys, own issuers", []tenants.Config{config("a", "https://a", "i", true), config("b", "https://a", "j", true)}, map[string]bool{"a": false, "b": false}},
 		{"same keys, one is blind", []tenants.Config{config("a", "https://a", "i", true), config("b", "https://a", "j", false)}, map[string]bool{"a": true, "b": true}},
 		{"same keys, one names none", []tenants.Config{config("a", "https://a", "", false), config("b", "https://a", "j", true)}, map[string]bool{"a": true, "b": true}},
-		{"blind, other keys", []tenants.Config{config("a", "https://a", "", false), config("b", "https://b", "", false)}, map[string]bool{"a": false, "b": false}},
+		{"alone and blind", []tenants.Config{config("a", "https://a", "", false)}, map[string]bool{"a": false}},
+		{"blind, other URLs", []tenants.Config{config("a", "https://a", "", false), config("b", "https://b", "", false)}, map[string]bool{"a": true, "b": true}},
+		{"blind, and one that is not, other URLs", []tenants.Config{config("a", "https://a", "", false), config("b", "https://b", "j", true)}, map[string]bool{"a": true, "b": false}},
+		{"a blind key beside a URL", []tenants.Config{static("a", pem), config("b", "https://b", "j", true)}, map[string]bool{"a": true, "b": false}},
+		{"a blind URL beside a key", []tenants.Config{config("a", "https://a", "", false), file("b", "j", true)}, map[string]bool{"a": true, "b": false}},
+		{"a blind key that another has in a file", []tenants.Config{static("a", pem), file("b", "j", true)}, map[string]bool{"a": true, "b": true}},
+		{"a blind file whose key another has", []tenants.Config{file("a", "", false), static("b", pem)}, map[string]bool{"a": true, "b": true}},
+		{"blind keys that differ", []tenants.Config{static("a", pem), static("b", other)}, map[string]bool{"a": false, "b": false}},
+		{"one secret", []tenants.Config{secret("a", secretText), secret("b", secretText)}, map[string]bool{"a": true, "b": true}},
+		{"two secrets", []tenants.Config{secret("a", secretText), secret("b", secretText+"2")}, map[string]bool{"a": false, "b": false}},
+		{"a blind file that is not there", []tenants.Config{func() tenants.Config {
+			c := file("a", "", false)
+			c.JWKSFile = "absent.json"
+			return c
+		}(), static("b", pem)}, map[string]bool{"a": true, "b": true}},
 		{"same URL, spelt otherwise", []tenants.Config{config("a", "https://A.example:443/k", "", false), config("b", "https://a.example/k", "", false)}, map[string]bool{"a": true, "b": true}},
 		{"same PEM, spelt otherwise", []tenants.Config{static("a", pem), static("b", "\n"+pem+"\n")}, map[string]bool{"a": true, "b": true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, tenants.SharedIssuers(test.list)); diff != "" {
+			if diff := cmp.Diff(test.want, tenants.SharedIssuers(test.list, dir)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -1,24 +1,28 @@
 package tenants
 
 import (
-	"encoding/pem"
 	"net/url"
-	"path/filepath"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
 // SharedIssuers tells for each tenant whether its tokens must have the claim
-// tenant_id, because nothing else would tell them from another tenant's: both
-// accept the same issuer, or both have the same source of keys and one of them
-// does not look at the issuer. Give it to Build as Shared.RequireTenantID.
+// tenant_id, because nothing else would tell them from another tenant's. Give
+// it to Build as Shared.RequireTenantID. dir is where relative file names begin.
 //
-// Sources are compared by name: two URLs that serve the same keys are two.
-func SharedIssuers(all []Config) map[string]bool {
+// What verifies decides, not how it is written. Two tenants are mixed up where
+// both accept the same issuer, or where one of them does not look at the issuer
+// ("blind") and both have the same source of keys, or the same key in a file
+// and in the configuration. And what a URL will serve nobody knows beforehand:
+// as soon as one of them has remote keys, a blind tenant is never proven to be
+// apart from the others.
+func SharedIssuers(all []Config, dir string) map[string]bool {
 	type group struct {
 		tenants []string
 		blind   bool // one of them accepts any issuer
 	}
-	byIssuer, bySource := map[string]*group{}, map[string]*group{}
+	byIssuer, byKey := map[string]*group{}, map[string]*group{}
 	join := func(groups map[string]*group, key, tenant string, blind bool) {
 		g := groups[key]
 		if g == nil {
@@ -31,18 +35,26 @@ func SharedIssuers(all []Config) map[string]bool {
 		}
 		g.blind = g.blind || blind
 	}
+	shared := make(map[string]bool, len(all))
+	var blind []string // those whose keys may be another's, for all that is known
+	open := 0          // tenants whose keys are not known now
 	for i := range all {
 		c := &all[i]
 		for _, issuer := range c.Issuer {
 			join(byIssuer, issuer, c.ID, false)
 		}
-		if source := c.keySource(); source != "" {
-			join(bySource, source, c.ID, !c.VerifyIss || len(c.Issuer) == 0)
+		isBlind := !c.VerifyIss || len(c.Issuer) == 0
+		names, known := c.keyNames(dir)
+		for _, name := range names {
+			join(byKey, name, c.ID, isBlind)
 		}
-	}
-	shared := make(map[string]bool, len(all))
-	for i := range all {
-		shared[all[i].ID] = false
+		if !known {
+			open++
+		}
+		if isBlind {
+			blind = append(blind, c.ID)
+		}
+		shared[c.ID] = false
 	}
 	mark := func(groups map[string]*group, needsBlind bool) {
 		for _, g := range groups {
@@ -55,26 +67,34 @@ func SharedIssuers(all []Config) map[string]bool {
 		}
 	}
 	mark(byIssuer, false)
-	mark(bySource, true)
+	mark(byKey, true)
+	if len(all) > 1 && open > 0 {
+		for _, tenant := range blind {
+			shared[tenant] = true
+		}
+	}
 	return shared
 }
 
-// keySource names where the keys come from, equal for equal sources.
-func (c *Config) keySource() string {
+// keyNames names what the tenant verifies with, equal where that is equal.
+// known says that these are the keys themselves, and no others can come.
+func (c *Config) keyNames(dir string) (names []string, known bool) {
 	switch {
 	case c.JWKSURL != "":
-		return "url " + canonicalURL(c.JWKSURL)
+		return []string{"url " + canonicalURL(c.JWKSURL)}, false
 	case c.DiscoveryURL != "":
-		return "discovery " + canonicalURL(c.DiscoveryURL)
-	case c.JWKSFile != "":
-		return "file " + filepath.Clean(c.JWKSFile)
-	case c.Key != "":
-		if block, _ := pem.Decode([]byte(c.Key)); block != nil {
-			return "key " + string(block.Bytes)
-		}
-		return "key " + string(c.Key)
+		return []string{"discovery " + canonicalURL(c.DiscoveryURL)}, false
+	case c.Type == string(jwtverify.HS256):
+		return []string{"secret " + string(c.Key)}, true
 	}
-	return ""
+	in := inspector{Config: c, dir: dir}
+	if in.checkKeySource(); in.parts.keys == nil {
+		return nil, false // Build tells what is wrong with it
+	}
+	for _, key := range in.parts.keys.Keys() {
+		names = append(names, "key "+key.Thumbprint())
+	}
+	return names, true
 }
 
 // canonicalURL undoes what changes a URL's spelling but not its meaning.
