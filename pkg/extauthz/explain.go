@@ -52,13 +52,6 @@ const (
 	Skipped Outcome = "skipped"
 )
 
-func outcome(ok bool) Outcome {
-	if ok {
-		return OK
-	}
-	return Failed
-}
-
 // Explain decides about a request as Authorize does, and tells how. It shows
 // the claims of the token, though never the token itself: its reader must be
 // one who may see them.

@@ -225,7 +225,7 @@ func wireCases(t testing.TB) map[string][]byte {
 		"a number of ten bytes too large":  inHTTP(method, []byte{0x48, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02}),
 		"a longer spelling of a tag":       inHTTP([]byte{0x92, 0x80, 0x00, 3, 'G', 'E', 'T'}),
 		"field number 0":                   inHTTP([]byte{0x02, 0}),
-		"a field number that is too large": inHTTP(protowire.AppendVarint(nil, 1<<32|0)),
+		"a field number that is too large": inHTTP(protowire.AppendVarint(nil, 1<<32)),
 		"a reserved wire type":             inHTTP([]byte{0x17}),
 		"cut":                              full[:len(full)-3],
 		"a length beyond the end":          inHTTP([]byte{0x12, 9, 'G'}),

@@ -136,7 +136,7 @@ func (l *lab) startEnvoy(ctx context.Context, upstream string, list []*edge) (*s
 	}
 	if err := ready(ctx, proxy, "http://"+admin+"/ready"); err != nil {
 		said, _ := os.ReadFile(log.Name()) // what can be had of it
-		return nil, errors.Join(fmt.Errorf("Envoy: %w: %s", err, said[:min(len(said), 4<<10)]), proxy.Stop(time.Second))
+		return nil, errors.Join(fmt.Errorf("starting Envoy: %w: %s", err, said[:min(len(said), 4<<10)]), proxy.Stop(time.Second))
 	}
 	return proxy, nil
 }
