@@ -213,11 +213,17 @@ func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
 	if err != nil {
 		return fault(fmt.Errorf("building the input: %w", err))
 	}
+	return e.decideOn(ctx, q.in.TenantID, input)
+}
+
+// decideOn evaluates the entrypoint for an input document of a tenant.
+func (e *Engine) decideOn(ctx context.Context, tenant string, input ast.Value) Decision {
 	var value ast.Value
+	var err error
 	if e.guard == nil {
 		value, err = e.eval(ctx, e.limit(ctx), input)
 	} else {
-		value, err = e.evalBeside(ctx, q.in.TenantID, input)
+		value, err = e.evalBeside(ctx, tenant, input)
 	}
 	if err != nil {
 		return fault(err)

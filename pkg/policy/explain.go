@@ -50,22 +50,26 @@ func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	if err != nil {
 		return x
 	}
+	e.trace(ctx, input, &x)
+	return x
+}
+
+// trace evaluates the entrypoint slowly, and tells x how it went.
+func (e *Engine) trace(ctx context.Context, input ast.Value, x *Explanation) {
 	tracer := topdown.NewBufferTracer()
 	limit := 20 * e.timeout // room for the tracer
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stop := topdown.NewCancel()
 	defer time.AfterFunc(limit, stop.Cancel).Stop()
-	_, err = e.query.run(ctx, input, stop, tracer)
-	if err != nil {
+	if _, err := e.query.run(ctx, input, stop, tracer); err != nil {
 		x.Notes = append(x.Notes, "the trace ends early: "+err.Error())
 	}
-	t := trace{x: &x, entrypoint: e.entrypoint, rules: map[uint64]*ast.Rule{}, failed: map[uint64][]Position{}}
+	t := trace{x: x, entrypoint: e.entrypoint, rules: map[uint64]*ast.Rule{}, failed: map[uint64][]Position{}}
 	t.read(*tracer)
 	var text bytes.Buffer
 	topdown.PrettyTraceWithLocation(&text, *tracer)
 	x.Trace = text.String()
-	return x
 }
 
 // indentJSON writes a value as JSON, or why it has none.
