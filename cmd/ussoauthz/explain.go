@@ -14,6 +14,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/curl"
+	"github.com/ussoio/ussoauthz/internal/decisionlog"
 	"github.com/ussoio/ussoauthz/internal/explain"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/internal/terminal"
@@ -32,6 +33,8 @@ type explainCmd struct {
 	Data      string            `short:"d" placeholder:"BODY" help:"The request's body."`
 	Extension map[string]string `placeholder:"KEY=VALUE" help:"A context extension, as an Envoy route pins it."`
 	Curl      string            `placeholder:"COMMAND" help:"The request as a curl command line, as a browser copies it; @FILE reads it from a file, @- from standard input."`
+	Log       []string          `sep:"none" placeholder:"FILE" help:"Show a decision that was recorded in this file of the decision log, and what the policy says of it today; may be repeated."`
+	ID        string            `name:"id" placeholder:"ID" help:"With --log: the decision's id."`
 	JSON      bool              `help:"For machines."`
 	Trace     bool              `help:"Show OPA's own trace as well."`
 	Color     string            `enum:"auto,always,never" default:"auto" help:"auto, always or never. auto: on a terminal, unless NO_COLOR is set. (${default})"`
@@ -48,17 +51,28 @@ itself: mind who reads along.
 Of a curl command line the request counts and nothing is sent. A flag of curl that
 is not known here is an error, since it could change the request.
 
+Of a recorded decision it shows what the decision log holds. Where that has the input
+too (decision_log: {input: true}), the policy of the configuration is asked about it
+again: exit code 0 where the answer is the same today, 1 where it is another one.
+
 Examples:
   ussoauthz explain -c ussoauthz.yaml --tenant acme --token "$TOKEN" GET /posts/42
   ussoauthz explain -c ussoauthz.yaml -H "Authorization: Bearer $TOKEN" GET https://api.acme.example/posts
   ussoauthz explain -c ussoauthz.yaml -- curl -X POST -b "access_token=$TOKEN" --json '{}' https://api.acme.example/posts
   ussoauthz explain -c ussoauthz.yaml --curl @- < copied-from-the-browser.txt
-  ussoauthz explain -c ussoauthz.yaml --tenant acme --json GET /posts/42`
+  ussoauthz explain -c ussoauthz.yaml --tenant acme --json GET /posts/42
+  ussoauthz explain -c ussoauthz.yaml --log decisions.jsonl --id 8c1f…`
 }
 
 // Validate finds what is wrong with the command line.
 func (c explainCmd) Validate() error {
 	switch {
+	case (len(c.Log) > 0) != (c.ID != ""):
+		return errors.New("a recorded decision needs both --log FILE and --id ID")
+	case c.ID != "" && (c.isCurl() || len(c.Request) > 0 || c.Tenant != "" || c.Token != "" || c.Host != "" || len(c.Header) > 0 || c.Data != "" || len(c.Extension) > 0):
+		return errors.New("a recorded decision has its request: give none beside --log")
+	case c.ID != "":
+		return nil
 	case c.Curl != "" && len(c.Request) > 0:
 		return errors.New("give the request once: by --curl, or as arguments")
 	case c.isCurl() && (c.Host != "" || len(c.Header) > 0 || c.Data != ""):
@@ -79,6 +93,9 @@ func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	if c.ID != "" {
+		return c.replay(ctx, cfg, s)
+	}
 	message, err := c.message(cfg)
 	if err != nil {
 		return err
@@ -98,6 +115,48 @@ func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
 		return cli.ErrReported
 	}
 	return err
+}
+
+// replay explains a recorded decision.
+func (c explainCmd) replay(ctx context.Context, cfg *config.Config, s cli.Streams) error {
+	file, record, err := c.find()
+	if err != nil {
+		return err
+	}
+	engine, err := service.OpenPolicy(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	carrier := ""
+	for i := range cfg.Tenants {
+		if cfg.Tenants[i].ID == record.Tenant {
+			carrier = cfg.Tenants[i].Header.Header
+		}
+	}
+	x, err := explain.Replay(ctx, file, record, engine, carrier)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = explain.RecordedJSON(s.Out, x)
+	} else {
+		err = explain.Text{Out: s.Out, Color: terminal.Colored(c.Color, s.Out), Trace: c.Trace}.WriteRecorded(x)
+	}
+	if err == nil && x.Today != nil && !x.Today.Same {
+		return cli.ErrReported
+	}
+	return err
+}
+
+// find looks for the decision in each file.
+func (c explainCmd) find() (file string, record *decisionlog.Record, err error) {
+	for _, file := range c.Log {
+		record, err := decisionlog.Find(file, c.ID)
+		if !errors.Is(err, decisionlog.ErrNotFound) {
+			return file, record, err
+		}
+	}
+	return "", nil, fmt.Errorf("%w in %s: %q (rotated files have the time behind their name; sample_allows leaves allows out)", decisionlog.ErrNotFound, strings.Join(c.Log, ", "), c.ID)
 }
 
 // keysPatience is how long a first fetch of keys may take before its absence

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/ussoio/ussoauthz/internal/clitest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
@@ -32,8 +36,43 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DEMODIR", filepath.Dir(demo))
 			return keys(env)
 		},
-		Cmds: clitest.Commands(),
+		Cmds: scriptCommands(),
 	})
+}
+
+// scriptCommands are those of clitest, and
+//
+//	check VARIABLE ADDRESS METHOD HOST PATH [TOKEN]   asks a service as Envoy does, and puts the decision's id into a variable
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	all := clitest.Commands()
+	all["check"] = check
+	return all
+}
+
+func check(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 5 || len(args) > 6 {
+		ts.Fatalf("usage: check VARIABLE ADDRESS METHOD HOST PATH [TOKEN]")
+	}
+	conn, err := grpc.NewClient(args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	ts.Check(err)
+	defer func() { _ = conn.Close() }()
+	headers := map[string]string{":method": args[2], ":authority": args[3], ":path": args[4]}
+	if len(args) > 5 {
+		headers["authorization"] = "Bearer " + args[5]
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	response, err := authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: args[2], Host: args[3], Path: args[4], Headers: headers,
+		}},
+	}})
+	ts.Check(err)
+	id := response.GetDynamicMetadata().GetFields()["decision_id"].GetStringValue()
+	if id == "" {
+		ts.Fatalf("no decision id: %v", response)
+	}
+	ts.Setenv(args[0], id)
 }
 
 // keys puts a key set and a token of tenant acme into each script's folder.

@@ -58,8 +58,9 @@ func newBundles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*pol
 // wait: it is not ready.
 const bundlePatience = 20 * time.Second
 
-// openPolicy builds the policy for a tool.
-func openPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error) {
+// OpenPolicy builds the policy of a configuration for a tool. What comes from
+// bundles is waited for.
+func OpenPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error) {
 	if len(cfg.Policy.Bundles) == 0 {
 		engine, err := policy.New(ctx, policyConfig(cfg))
 		if err != nil {
@@ -106,7 +107,7 @@ func troubles(b *policy.Bundles) string {
 // firstPolicy is the policy to start with, before any download.
 func (s *Service) firstPolicy(ctx context.Context) (*policy.Engine, error) {
 	if len(s.cfg.Policy.Bundles) == 0 {
-		return openPolicy(ctx, s.cfg)
+		return OpenPolicy(ctx, s.cfg)
 	}
 	b, err := newBundles(ctx, s.cfg, s.log)
 	if err != nil {
@@ -218,7 +219,7 @@ func (c *policyChange) forget() {
 func (s *Service) changePolicy(ctx context.Context, cfg *config.Config) (*policyChange, error) {
 	section := cfg.Policy.Bundles
 	if len(section) == 0 {
-		engine, err := openPolicy(ctx, cfg)
+		engine, err := OpenPolicy(ctx, cfg)
 		return &policyChange{engine: engine}, err
 	}
 	s.feed.mu.Lock()

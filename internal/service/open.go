@@ -26,7 +26,7 @@ type Road struct {
 // Open builds the road of a configuration without a server around it: for
 // tools. Keys are fetched behind it. Close it after use.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, error) {
-	engine, err := openPolicy(ctx, cfg)
+	engine, err := OpenPolicy(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
