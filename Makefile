@@ -14,6 +14,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 TIME     ?= 10s
 SOAK     ?= 60s
+CHAOS    ?= 5m
 DECISIONS ?= 1000000
 
 .PHONY: help
@@ -83,6 +84,10 @@ fuzz: ## run every fuzz target for TIME each
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 	USSOAUTHZ_SOAK=$(SOAK) $(GO) test -count 1 -timeout 20m -run 'TestReloadSoak|TestReloadDuringSwaps' -v ./internal/service
+
+.PHONY: chaos
+chaos: ## CHAOS (5m) of failing issuers, files, replicas and Envoy, every answer judged
+	USSOAUTHZ_CHAOS=$(CHAOS) $(GO) test -count 1 -timeout 2h -run 'TestChaos$$' -v ./test/e2e
 
 ROUNDS  ?= 5
 SECONDS ?= 0.5

@@ -67,7 +67,7 @@ func Start(ctx context.Context, cfg Config) (_ *Stack, err error) {
 	} else if err := s.StartAuthz(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.startEnvoy(ctx, ports)
+	return s, s.StartEnvoy(ctx)
 }
 
 // StartService brings the service up alone and waits until it is ready.
@@ -83,8 +83,12 @@ func StartService(ctx context.Context, cfg Config) (*Stack, error) {
 	return s, nil
 }
 
-func (s *Stack) startEnvoy(ctx context.Context, ports []string) error {
-	text, err := envoy.Config(envoy.Ports{Edge: ports[0], Admin: ports[1], Authz: s.Authz, Upstream: s.cfg.Upstream})
+// StartEnvoy starts Envoy, again after it was stopped or killed, and waits until
+// it is ready.
+func (s *Stack) StartEnvoy(ctx context.Context) error {
+	text, err := envoy.Config(envoy.Ports{
+		Edge: s.Edge[len("http://"):], Admin: s.EnvoyAdmin[len("http://"):], Authz: s.Authz, Upstream: s.cfg.Upstream,
+	})
 	if err != nil {
 		return err
 	}
@@ -124,6 +128,9 @@ func (s *Stack) StartAuthz(ctx context.Context) error {
 
 // AuthzProcess is the running service.
 func (s *Stack) AuthzProcess() *Process { return s.authz }
+
+// EnvoyProcess is the running Envoy.
+func (s *Stack) EnvoyProcess() *Process { return s.envoy }
 
 // Stop ends everything, Envoy first so that no request is refused on the way.
 func (s *Stack) Stop() error {

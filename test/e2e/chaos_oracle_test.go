@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// fault is something that is broken for a while.
+type fault struct {
+	kind  string
+	where string    // a tenant, or "" for all
+	from  time.Time // before it was broken
+	until time.Time // after it was whole again; zero: it is broken
+}
+
+// The kinds of faults that change answers. All others change none.
+const (
+	envoyStopped   = "envoy stopped and started"
+	replicaKilled  = "replica killed and started"
+	replicaStarted = "replica starts" // it has no keys at first
+	issuerEmpty    = "issuer publishes an empty set"
+	issuerLies     = "issuer publishes another key set"
+)
+
+// ledger knows what was broken when.
+type ledger struct {
+	mu    sync.Mutex
+	list  []*fault
+	count map[string]int
+}
+
+func (l *ledger) begin(kind, where string) *fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := &fault{kind: kind, where: where, from: time.Now()}
+	l.list = append(l.list, f)
+	l.count[kind]++
+	return f
+}
+
+func (l *ledger) end(f *fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.until = time.Now()
+}
+
+// during returns what was broken at any moment from start to end.
+func (l *ledger) during(start, end time.Time) []fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []fault
+	for _, f := range l.list {
+		if f.from.Before(end) && (f.until.IsZero() || f.until.After(start)) {
+			list = append(list, *f)
+		}
+	}
+	return list
+}
+
+// startedIn reports whether a replica began without keys while a fault lasted,
+// or so shortly before that its first fetch met the fault.
+func (l *ledger) startedIn(f fault) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.list, func(s *fault) bool {
+		return s.kind == replicaStarted && (s.until.IsZero() || s.until.After(f.from)) && (f.until.IsZero() || s.from.Before(f.until))
+	})
+}
+
+// question is a request with the answer that it gets from a whole world.
+type question struct {
+	name   string
+	tenant string
+	method string
+	host   string
+	path   string
+	token  string
+	header [2]string // one more
+	reason string    // "": allowed
+	user   string    // whom the application must see; "": nobody
+
+	notBefore, expires time.Time // of the token; zero: it bears no times
+	imposter           bool      // signed by whom the issuer names while it lies
+}
+
+const (
+	chaosLeeway = 2 * time.Second
+	chaosTTL    = 2 * time.Second
+	allowed     = "allowed"
+	envoyAlone  = "envoy"     // a refusal of Envoy's own
+	noAnswer    = "no answer" // the connection broke
+)
+
+// acceptable returns every outcome that a request between start and end may
+// have: the one of a whole world, and those that the faults of that time excuse.
+// It is allowed where that is due, and nothing excuses an allow but a token of
+// the very keys that the issuer published at that time.
+func (l *ledger) acceptable(q question, start, end time.Time) []string {
+	list := q.inWholeWorld(start, end)
+	for _, f := range l.during(start, end) {
+		switch {
+		case f.kind == envoyStopped:
+			list = append(list, noAnswer, envoyAlone)
+		case f.kind == replicaKilled:
+			list = append(list, envoyAlone)
+		case f.where != q.tenant || q.token == "":
+		case f.kind == issuerEmpty && end.Sub(f.from) > chaosTTL*9/10: // seen twice
+			list = append(list, "token_invalid")
+		case f.kind == issuerLies:
+			list = append(list, "token_invalid")
+			if q.imposter {
+				list = append(list, allowed)
+			}
+		}
+		if f.where != "" && f.where == q.tenant && q.token != "" && l.startedIn(f) {
+			list = append(list, "keys_unavailable")
+		}
+	}
+	return list
+}
+
+// inWholeWorld has several elements where a token's time comes or ends within
+// the request.
+func (q question) inWholeWorld(start, end time.Time) []string {
+	usual := q.reason
+	if usual == "" {
+		usual = allowed
+	}
+	if q.expires.IsZero() {
+		return []string{usual}
+	}
+	var list []string
+	expires, begins := q.expires.Add(chaosLeeway), q.notBefore.Add(-chaosLeeway)
+	if !end.Before(expires) {
+		list = append(list, "token_expired")
+	}
+	if start.Before(begins) {
+		list = append(list, "token_invalid")
+	}
+	if start.Before(expires) && !end.Before(begins) {
+		list = append(list, usual)
+	}
+	return list
+}
