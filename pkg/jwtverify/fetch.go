@@ -18,7 +18,8 @@ import (
 type result struct {
 	begun       time.Time
 	url, etag   string
-	notModified bool // the set that the source has is still the right one
+	notModified bool   // the set that the source has is still the right one
+	body        []byte // of the set; nil: not modified
 	keys        []*Key
 	problems    []error // keys that were left out
 	lifetime    time.Duration
@@ -68,6 +69,7 @@ func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
 	if tag := a.header.Get("ETag"); len(tag) <= maxETagBytes {
 		r.etag = tag
 	}
+	r.body = a.body
 	r.keys, r.problems, r.err = ParseKeySet(a.body)
 	return r
 }

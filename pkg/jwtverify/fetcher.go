@@ -16,6 +16,7 @@ type FetcherConfig struct {
 	MaxPerHost  int           // of them to one host; 0: 2
 	Timeout     time.Duration // of one fetch in all, discovery included; 0: 5 s
 	DenyPrivate bool          // refuse private addresses; link-local ones always are
+	Store       *KeyStore     // keeps key sets over restarts; nil: they are not kept
 	// Transport replaces the guarded one, which refuses addresses where no key
 	// server is. For tests. It must obey the request's context.
 	Transport http.RoundTripper
@@ -80,6 +81,12 @@ func (f *Fetcher) Open(cfg RemoteConfig) (*RemoteKeySet, error) {
 		return nil, fmt.Errorf("opening a remote key set: %w", err)
 	}
 	id := cfg.identity()
+	fresh := &source{fetcher: f, id: id, cfg: cfg, url: u, host: hostPort(u)}
+	if f.cfg.Store != nil && !f.has(id) { // read before the lock: others must not wait for a disk
+		if snap := fresh.restore(f.cfg.Store.load(cfg.origin())); snap != nil {
+			fresh.snapshot.Store(snap)
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -87,12 +94,18 @@ func (f *Fetcher) Open(cfg RemoteConfig) (*RemoteKeySet, error) {
 	}
 	s := f.sources[id]
 	if s == nil {
-		s = &source{fetcher: f, id: id, cfg: cfg, url: u, host: hostPort(u)}
+		s = fresh
 		f.sources[id] = s
 		f.enqueue(s, ordinary)
 	}
 	s.sets++
 	return &RemoteKeySet{source: s}, nil
+}
+
+func (f *Fetcher) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sources[id] != nil
 }
 
 // Close stops all sources and waits until every fetch has ended. Sets that are
@@ -160,7 +173,9 @@ func (f *Fetcher) dispatch() {
 		go func() {
 			defer f.wg.Done()
 			r := f.fetch(ctx, s)
-			f.finish(s, r)
+			if snap := f.finish(s, r); snap != nil && f.cfg.Store != nil {
+				f.cfg.Store.save(s.cfg.origin(), snap, r.body)
+			}
 		}()
 	}
 }
@@ -170,8 +185,9 @@ func (f *Fetcher) dispatch() {
 // out, while a request waits for much less.
 func (f *Fetcher) maxOrdinary() int { return max(1, f.cfg.MaxFetches*3/4) }
 
-// finish takes the result of a fetch over and plans the next one.
-func (f *Fetcher) finish(s *source, r *result) {
+// finish takes the result of a fetch over and plans the next one. It returns the
+// set that is in force now if the issuer vouched for it in this fetch, else nil.
+func (f *Fetcher) finish(s *source, r *result) (vouched *snapshot) {
 	var lines []func()
 	note := func(level slog.Level, msg string, attrs ...slog.Attr) {
 		lines = append(lines, func() {
@@ -186,6 +202,9 @@ func (f *Fetcher) finish(s *source, r *result) {
 	f.queue.release(s)
 	if !s.closed { // else the result comes too late: nobody asked for it any more
 		f.arm(s, s.take(r, note))
+		if snap := s.snapshot.Load(); snap != nil && snap.fetched.Equal(r.begun) {
+			vouched = snap
+		}
 		if !s.unknownAt.IsZero() {
 			s.quiet.Store(int64(s.unknownAt.Add(unknownKidPause).Sub(f.start)))
 		}
@@ -196,6 +215,7 @@ func (f *Fetcher) finish(s *source, r *result) {
 	for _, line := range lines {
 		line()
 	}
+	return vouched
 }
 
 // arm plans the next fetch of an idle source. mu is held. An armed timer

@@ -63,6 +63,12 @@ func (c *RemoteConfig) identity() string {
 	return fmt.Sprintf("%q %t %q %t %d %d", c.URL, c.Discovery, c.Issuers, c.AllowHTTP, c.TTL, c.MaxStale)
 }
 
+// origin is the same for two configurations whose keys come from the same place
+// under the same guards: what one of them keeps on disk may serve the other.
+func (c *RemoteConfig) origin() string {
+	return fmt.Sprintf("%q %t %q %t", c.URL, c.Discovery, c.Issuers, c.AllowHTTP)
+}
+
 // RemoteKeySet is a KeySet that is fetched, and kept fresh, by a Fetcher. It is
 // safe for concurrent use. Make one with Fetcher.Open.
 type RemoteKeySet struct {

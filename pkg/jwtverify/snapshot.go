@@ -1,6 +1,9 @@
 package jwtverify
 
-import "time"
+import (
+	"crypto/sha256"
+	"time"
+)
 
 // snapshot is the state of a remote key set that readers see. It is immutable.
 type snapshot struct {
@@ -10,8 +13,9 @@ type snapshot struct {
 	fetched  time.Time // when the last good fetch of it was begun, with a monotonic reading
 	maxStale time.Duration
 
-	url, etag string        // what it was fetched from, for If-None-Match
-	interval  time.Duration // how long it was said to be fresh
+	sum       [sha256.Size]byte // of the bytes that it was made from
+	url, etag string            // what it was fetched from, for If-None-Match
+	interval  time.Duration     // how long it was said to be fresh
 }
 
 // newSnapshot indexes keys. A key that is unchanged stays the same object, so

@@ -3,6 +3,7 @@ package jwtverify
 import (
 	"container/list"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -238,6 +239,7 @@ func (s *source) next(r *result, old *snapshot) *snapshot {
 	snap := newSnapshot(r.keys, old)
 	snap.fetched, snap.maxStale = r.begun, s.cfg.MaxStale
 	snap.url, snap.etag, snap.interval = r.url, r.etag, fresh
+	snap.sum = sha256.Sum256(r.body)
 	return snap
 }
 

@@ -1,0 +1,16 @@
+package jwtverify
+
+import "time"
+
+// SealKept and ParseKept are what a KeyStore writes and reads.
+func SealKept(origin string, at int64, body []byte) []byte {
+	return sealKept(origin, kept{time.Unix(at, 0), body})
+}
+
+func ParseKept(text []byte, origin string) (at int64, body []byte, err error) {
+	k, err := parseKept(text, origin)
+	if err != nil {
+		return 0, nil, err
+	}
+	return k.confirmed.Unix(), k.body, nil
+}
