@@ -28,7 +28,7 @@ func (k *checker) all() {
 	}
 	k.reported = map[string]bool{}
 	for _, check := range []func(){
-		k.unsupported, k.listeners, k.tls, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog,
+		k.unsupported, k.listeners, k.tls, k.keyStore, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog,
 		k.tenants, k.hosts, k.routes,
 	} {
 		check()
@@ -42,7 +42,6 @@ func (k *checker) unsupported() {
 		field string
 		asked bool
 	}{
-		{"jwks_dir", k.c.JWKSDir != ""},
 		{"revocation", len(k.c.Revocation) > 0},
 	} {
 		if row.asked {

@@ -34,7 +34,8 @@ type Config struct {
 	ForwardToken    bool             `yaml:"forward_token"` // false: the upstream never sees the credential
 	Policy          Policy           `yaml:"policy"`
 	DecisionLog     DecisionLog      `yaml:"decision_log"`
-	JWKSDir         string           `yaml:"jwks_dir"`
+	JWKSDir         string           `yaml:"jwks_dir"`          // keeps key sets over restarts, joined with Dir; "": nowhere
+	JWKSDenyPrivate bool             `yaml:"jwks_deny_private"` // no key server has a private address
 	Shutdown        Shutdown         `yaml:"shutdown"`
 	Revocation      map[string]any   `yaml:"revocation"`
 	Tenants         []tenants.Config `yaml:"-"`      // sorted by id

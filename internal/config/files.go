@@ -116,6 +116,25 @@ func peerProblem(peer string) string {
 	return ""
 }
 
+// keyStore checks what is there already: the service makes the folder where it
+// is missing.
+func (k *checker) keyStore() {
+	if k.c.JWKSDir == "" {
+		return
+	}
+	k.c.JWKSDir = k.c.resolve(k.c.JWKSDir)
+	info, err := os.Stat(k.c.JWKSDir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		k.fault("jwks_dir", "%s %v", quoteShort(k.c.JWKSDir), plainError(err))
+	case !info.IsDir():
+		k.fault("jwks_dir", "%s is no folder", quoteShort(k.c.JWKSDir))
+	case info.Mode().Perm()&0o022 != 0:
+		k.fault("jwks_dir", "%s can be written by others, who could put in keys of their own: chmod 700", quoteShort(k.c.JWKSDir))
+	}
+}
+
 func (k *checker) policy() {
 	p := &k.c.Policy
 	if problem := entrypointProblem(p.Entrypoint); problem != "" {

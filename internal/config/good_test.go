@@ -40,9 +40,9 @@ func goodFiles() map[string]struct {
 			c.Tenants = []tenants.Config{tenant("acme", "https://sso.acme.example/.well-known/jwks.json", "https://sso.acme.example", "my-app", nil)}
 		}, []string{`1: routes: there are none for acme: …no_route; "- match: /"`}},
 		"every_key.yaml": {everyKey, []string{
-			"39: tenants.globex.type: is HS256: ",
-			"44: tenants.acme.jwks_url: fetches keys without TLS",
-			"51: tenants.acme.verify_nbf: is off: ",
+			"40: tenants.globex.type: is HS256: ",
+			"45: tenants.acme.jwks_url: fetches keys without TLS",
+			"52: tenants.acme.verify_nbf: is off: ",
 		}},
 		"variables.yaml": {func(c *config.Config) {
 			c.Limits.MaxInFlight = 17
@@ -104,6 +104,7 @@ func everyKey(c *config.Config) {
 		Peers: []string{"spiffe://mesh.example/ns/edge/sa/envoy", "envoy.mesh.example"},
 	}
 	c.RequireTLS = true
+	c.JWKSDir, c.JWKSDenyPrivate = dir("keys"), true
 	c.Admin = config.Admin{Listen: "[::1]:9999", Pprof: true, MaxSeries: 500}
 	c.Log = config.Log{Level: "debug", Format: "text"}
 	c.Limits = config.Limits{MaxInFlight: 100, MaxRequestBytes: 64 * config.KiB}
@@ -147,6 +148,7 @@ func everyKey(c *config.Config) {
 	acme.TokenTypes = tenants.StringList{"access", "service"}
 	acme.TenantIDs = tenants.StringList{"*"}
 	acme.Claims = map[string]string{"roles": "/realm_access/roles", "scopes": "scope"}
+	acme.JWKSTLS = tenants.JWKSTLS{CAFile: "../tls/ca.pem", CertFile: "../tls/cert.pem", KeyFile: "../tls/key.pem"}
 	acme.JWKSCache = tenants.JWKSCache{TTL: 10 * time.Minute, MaxStale: 12 * time.Hour}
 	acme.Routes = []tenants.Route{
 		{

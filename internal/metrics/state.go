@@ -10,10 +10,11 @@ import (
 
 // Source tells, when somebody asks, how the service is.
 type Source interface {
-	InFlight() int    // checks being decided
-	Connections() int // of Envoys
-	Keys() []Keys     // of each tenant whose keys are fetched
-	Reloads() Reloads // of the configuration
+	InFlight() int       // checks being decided
+	Connections() int    // of Envoys
+	Keys() []Keys        // of each tenant whose keys are fetched
+	KeptFailures() int64 // key sets that could not be kept on disk
+	Reloads() Reloads    // of the configuration
 	Writers() []Writer
 }
 
@@ -55,6 +56,8 @@ var (
 	keysFetches  = desc("ussoauthz_keys_fetches_total", "Fetches of a tenant's keys; tenants of one URL share them.", "tenant")
 	keysFailures = desc("ussoauthz_keys_fetch_failures_total", "Fetches of a tenant's keys that brought none.", "tenant")
 
+	keptFailures = desc("ussoauthz_keys_store_failures_total", "Key sets that could not be kept on disk.")
+
 	generation = desc("ussoauthz_config_generation", "Number of the configuration in force; the first is 1.")
 	reloads    = desc("ussoauthz_config_reloads_total", "Reloads of the configuration.", "result")
 	lastOK     = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
@@ -71,7 +74,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe is for prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, generation, reloads, lastOK, lastTaken, written, dropped,
+		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
 	} {
 		to <- d
 	}
@@ -103,6 +106,7 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 			counter(dropped, n, w.Name, cause)
 		}
 	}
+	counter(keptFailures, s.source.KeptFailures())
 	for _, k := range s.bounded() {
 		if !k.Fetched.IsZero() {
 			gauge(keysAge, time.Since(k.Fetched).Seconds(), k.Tenant)

@@ -97,6 +97,8 @@ func (g gauges) Reloads() metrics.Reloads {
 	return metrics.Reloads{Generation: r.generation, Taken: int64(r.generation - 1), Failed: r.failed, LastOK: r.err == nil, LastTaken: r.taken}
 }
 
+func (g gauges) KeptFailures() int64 { return g.fetcher.KeptFailures() }
+
 func (g gauges) Writers() (list []metrics.Writer) {
 	for _, s := range g.observe.decisions.Stats() {
 		list = append(list, metrics.Writer{Name: s.Writer, Written: s.Written, Dropped: s.Dropped})

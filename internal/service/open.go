@@ -30,7 +30,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 	if err != nil {
 		return nil, err
 	}
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
+	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate})
 	r, err := openRoad(cfg, fetcher, engine)
 	if err != nil {
 		fetcher.Close()
@@ -38,6 +38,19 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 	}
 	r.fetcher = fetcher
 	return r, nil
+}
+
+// newFetcher returns the fetcher of a service, with the key sets that an earlier
+// one kept. Tools ask issuers anew and keep nothing.
+func newFetcher(cfg *config.Config, log *slog.Logger) (*jwtverify.Fetcher, error) {
+	f := jwtverify.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate}
+	if cfg.JWKSDir != "" {
+		var err error
+		if f.Store, err = jwtverify.OpenKeyStore(cfg.JWKSDir, log); err != nil {
+			return nil, fmt.Errorf("jwks_dir: %w", err)
+		}
+	}
+	return jwtverify.NewFetcher(f), nil
 }
 
 // openRoad builds a road with the keys of a fetcher that others may share: a

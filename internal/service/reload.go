@@ -260,6 +260,8 @@ func (s *Service) warnOfFixed(cfg *config.Config) {
 		{"log.format", s.cfg.Log.Format, cfg.Log.Format},
 		{"decision_log", s.cfg.DecisionLog, cfg.DecisionLog},
 		{"limits", s.cfg.Limits, cfg.Limits},
+		{"jwks_dir", s.cfg.JWKSDir, cfg.JWKSDir},
+		{"jwks_deny_private", s.cfg.JWKSDenyPrivate, cfg.JWKSDenyPrivate},
 		{"shutdown", s.cfg.Shutdown, cfg.Shutdown},
 		{"tls (on or off)", s.cfg.TLS.Enabled(), cfg.TLS.Enabled()},
 	} {

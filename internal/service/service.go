@@ -64,7 +64,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 		}
 	}()
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	s.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log})
+	if s.fetcher, err = newFetcher(cfg, log); err != nil {
+		return nil, err
+	}
 	s.reloads.begin(cfg, patience)
 	road, err := s.firstRoad(ctx)
 	if err != nil {

@@ -45,10 +45,13 @@ func (f *Fetcher) fetch(ctx context.Context, s *source) (r *result) {
 }
 
 func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
+	client, err := f.withFiles(&s.cfg)
+	if err != nil {
+		return &result{err: err}
+	}
 	target := s.url
 	if s.cfg.Discovery {
-		var err error
-		if target, err = f.discover(ctx, s); err != nil {
+		if target, err = f.discover(ctx, client, s); err != nil {
 			return &result{err: fmt.Errorf("discovery: %w", err)}
 		}
 	}
@@ -57,7 +60,7 @@ func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
 	if old := s.snapshot.Load(); old != nil && old.url == r.url {
 		etag = old.etag
 	}
-	a, err := f.get(ctx, target, etag)
+	a, err := get(ctx, client, target, etag)
 	if err != nil {
 		return &result{err: err}
 	}
@@ -77,8 +80,8 @@ func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
 // discover reads an openid-configuration (OpenID Connect Discovery 1.0, 3) and
 // returns its jwks_uri. The issuer must be one that is expected (4.3): else
 // whoever can serve any document under the URL names the keys.
-func (f *Fetcher) discover(ctx context.Context, s *source) (*url.URL, error) {
-	a, err := f.get(ctx, s.url, "")
+func (f *Fetcher) discover(ctx context.Context, client *http.Client, s *source) (*url.URL, error) {
+	a, err := get(ctx, client, s.url, "")
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +118,7 @@ type answer struct {
 
 // get does one request. The content type is not looked at: key servers are
 // found with several, and the body is parsed strictly.
-func (f *Fetcher) get(ctx context.Context, u *url.URL, etag string) (*answer, error) {
+func get(ctx context.Context, client *http.Client, u *url.URL, etag string) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, errors.New("not a URL to request")
@@ -126,7 +129,7 @@ func (f *Fetcher) get(ctx context.Context, u *url.URL, etag string) (*answer, er
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
-	resp, err := f.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("requesting keys: %w", withoutURL(err))
 	}

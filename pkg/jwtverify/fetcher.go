@@ -123,6 +123,14 @@ func (f *Fetcher) Close() {
 	f.wg.Wait()
 }
 
+// KeptFailures counts the key sets that could not be kept on disk.
+func (f *Fetcher) KeptFailures() int64 {
+	if f.cfg.Store == nil {
+		return 0
+	}
+	return f.cfg.Store.Failures()
+}
+
 // leave is the end of one set of a source.
 func (f *Fetcher) leave(s *source) {
 	f.mu.Lock()

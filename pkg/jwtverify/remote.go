@@ -20,6 +20,10 @@ type RemoteConfig struct {
 	// at least one. They are not used without Discovery.
 	Issuers   []string
 	AllowHTTP bool // http:// URLs of hosts that are not loopback
+	// CAFile holds the certificates (PEM) that the server's may come from, in
+	// place of the system's; CertFile and KeyFile the certificate that the
+	// server asks for. They are read at each fetch: renewed ones need no more.
+	CAFile, CertFile, KeyFile string
 	// TTL is the longest time between two fetches; 0 is 1 hour. What the
 	// server says in Cache-Control counts within 1 minute and TTL.
 	TTL time.Duration
@@ -60,13 +64,13 @@ func (c *RemoteConfig) check() (*url.URL, error) {
 
 // identity is the same for two configurations that mean the same source.
 func (c *RemoteConfig) identity() string {
-	return fmt.Sprintf("%q %t %q %t %d %d", c.URL, c.Discovery, c.Issuers, c.AllowHTTP, c.TTL, c.MaxStale)
+	return fmt.Sprintf("%s %q %q %d %d", c.origin(), c.CertFile, c.KeyFile, c.TTL, c.MaxStale)
 }
 
 // origin is the same for two configurations whose keys come from the same place
 // under the same guards: what one of them keeps on disk may serve the other.
 func (c *RemoteConfig) origin() string {
-	return fmt.Sprintf("%q %t %q %t", c.URL, c.Discovery, c.Issuers, c.AllowHTTP)
+	return fmt.Sprintf("%q %t %q %t %q", c.URL, c.Discovery, c.Issuers, c.AllowHTTP, c.CAFile)
 }
 
 // RemoteKeySet is a KeySet that is fetched, and kept fresh, by a Fetcher. It is

@@ -3,11 +3,13 @@ package jwtverify
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"syscall"
 )
 
@@ -34,6 +36,48 @@ func newTransport(denyPrivate bool, perHost int) *http.Transport {
 		MaxConnsPerHost:        perHost,
 		MaxResponseHeaderBytes: maxHeaderReply,
 	}
+}
+
+// withFiles is the client for a source that has certificates of its own. It is
+// made anew for each fetch, as the files may be.
+func (f *Fetcher) withFiles(cfg *RemoteConfig) (*http.Client, error) {
+	if cfg.CAFile == "" && cfg.CertFile == "" {
+		return f.client, nil
+	}
+	guarded, ok := f.cfg.Transport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("certificates of its own need the fetcher's own transport")
+	}
+	client, transport := *f.client, guarded.Clone()
+	client.Transport = transport
+	if cfg.CAFile != "" {
+		pool, err := CertPool(cfg.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		transport.TLSClientConfig.RootCAs = pool
+	}
+	if cfg.CertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the client certificate: %w", err)
+		}
+		transport.TLSClientConfig.Certificates = []tls.Certificate{certificate}
+	}
+	return &client, nil
+}
+
+// CertPool reads a file of PEM certificates.
+func CertPool(name string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", name)
+	}
+	return pool, nil
 }
 
 // guardedDial checks each address when the connection is made, after the name

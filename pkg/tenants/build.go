@@ -50,7 +50,7 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 	if t.Routes == nil {
 		t.Routes = &Routes{}
 	}
-	if err := c.openKeys(t, read.keys, shared.Fetcher); err != nil {
+	if err := c.openKeys(t, dir, read.keys, shared.Fetcher); err != nil {
 		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
 	}
 	verifier, err := jwtverify.New(c.verifierConfig(t.Keys, read.algorithms, shared))
@@ -63,7 +63,7 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 }
 
 // openKeys gives the tenant its key set and what releases it.
-func (c *Config) openKeys(t *Tenant, static *jwtverify.StaticKeySet, fetcher *jwtverify.Fetcher) error {
+func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet, fetcher *jwtverify.Fetcher) error {
 	if static != nil {
 		t.Keys = static
 		return nil
@@ -76,6 +76,9 @@ func (c *Config) openKeys(t *Tenant, static *jwtverify.StaticKeySet, fetcher *jw
 		Discovery: c.DiscoveryURL != "",
 		Issuers:   c.Issuer,
 		AllowHTTP: c.AllowHTTP,
+		CAFile:    within(dir, c.JWKSTLS.CAFile),
+		CertFile:  within(dir, c.JWKSTLS.CertFile),
+		KeyFile:   within(dir, c.JWKSTLS.KeyFile),
 		TTL:       c.JWKSCache.TTL,
 		MaxStale:  c.JWKSCache.MaxStale,
 	})

@@ -50,6 +50,7 @@ func (c *Config) inspect(dir string) (parts, []Fault) {
 	}
 	in.checkHosts()
 	in.checkKeySource()
+	in.checkJWKSTLS()
 	in.checkAlgorithms()
 	in.checkIssuer()
 	in.checkAccepted()

@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"log/slog"
+	"path/filepath"
 	"time"
 )
 
@@ -21,7 +22,8 @@ type Config struct {
 	Key          Secret `yaml:"key"`
 	Type         string `yaml:"type"`
 
-	AllowHTTP bool `yaml:"allow_http"` // http:// key URLs of hosts that are not loopback
+	JWKSTLS   JWKSTLS `yaml:"jwks_tls"`
+	AllowHTTP bool    `yaml:"allow_http"` // http:// key URLs of hosts that are not loopback
 
 	Issuer     StringList  `yaml:"issuer"`     // any of them
 	Audience   StringList  `yaml:"audience"`   // any match is enough
@@ -46,6 +48,22 @@ type Config struct {
 type JWKSCache struct {
 	TTL      time.Duration `yaml:"ttl"`       // the longest time between two fetches
 	MaxStale time.Duration `yaml:"max_stale"` // how long keys serve after the last good fetch
+}
+
+// JWKSTLS says whom a remote source of keys is believed, and who we are to it.
+// The files are relative to the configuration file, and read at each fetch.
+type JWKSTLS struct {
+	CAFile   string `yaml:"ca_file"`   // PEM, in place of the system's certificates
+	CertFile string `yaml:"cert_file"` // PEM, for a server that asks for one
+	KeyFile  string `yaml:"key_file"`
+}
+
+// within is a file name of the configuration; "" stays.
+func within(dir, name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
 }
 
 // Route is one entry of the routes table: a pattern and what it needs.

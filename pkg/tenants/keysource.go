@@ -2,13 +2,13 @@ package tenants
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -62,6 +62,29 @@ func (in *inspector) checkURL(field, raw string) {
 	}
 }
 
+// checkJWKSTLS reads the files now, so that a fault is told with its field and
+// not as a fetch that fails.
+func (in *inspector) checkJWKSTLS() {
+	t := in.JWKSTLS
+	switch {
+	case !in.isRemote(): // it may be inherited
+		return
+	case t.CertFile == "" && t.KeyFile != "":
+		in.fault("jwks_tls.cert_file", "is missing: key_file needs the file of its certificate")
+	case t.CertFile != "" && t.KeyFile == "":
+		in.fault("jwks_tls.key_file", "is missing: cert_file needs the file of its key")
+	case t.CertFile != "":
+		if _, err := tls.LoadX509KeyPair(within(in.dir, t.CertFile), within(in.dir, t.KeyFile)); err != nil {
+			in.fault("jwks_tls.cert_file", "and key_file are no certificate and its key: %s", err)
+		}
+	}
+	if t.CAFile != "" {
+		if _, err := jwtverify.CertPool(within(in.dir, t.CAFile)); err != nil {
+			in.fault("jwks_tls.ca_file", "%s", err)
+		}
+	}
+}
+
 func (in *inspector) readKeyFile() {
 	data, err := readKeyFile(in.dir, in.JWKSFile)
 	if err != nil {
@@ -86,9 +109,7 @@ func (in *inspector) readKeyFile() {
 }
 
 func readKeyFile(dir, name string) ([]byte, error) {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(dir, name)
-	}
+	name = within(dir, name)
 	// Asked before opening: to open a pipe would wait for its writer.
 	if info, err := os.Stat(name); err != nil {
 		return nil, err
