@@ -129,6 +129,9 @@ func checkYAML(t *testing.T, b block) {
 	if err := os.Mkdir(filepath.Join(dir, "policies"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.CopyFS(filepath.Join(dir, "tls"), os.DirFS("../../internal/config/testdata/tls")); err != nil {
+		t.Fatal(err)
+	}
 	for i, r := range regoOf(t, b.file) {
 		name := filepath.Join(dir, "policies", fmt.Sprintf("%d.rego", i))
 		if err := os.WriteFile(name, []byte(r), 0o600); err != nil {
