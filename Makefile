@@ -19,7 +19,7 @@ DECISIONS ?= 1000000
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
 build: ## build bin/ussoauthz and bin/ussodev
@@ -80,6 +80,10 @@ fuzz: ## run every fuzz target for TIME each
 	    echo "$$package $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(TIME) $$package; \
 	  done; done
+
+.PHONY: mutation
+mutation: ## each check on the verify road switched off: a test must notice
+	$(GO) run ./test/mutation ./pkg/jwtverify:verifier.go,header.go,claims.go,lifetime.go,ed25519.go,key.go,tree.go,jwx.go,names.go,algorithm.go,static.go,snapshot.go,store.go
 
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken
