@@ -10,6 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 HELM        := v4.3.1
 KUBECONFORM := v0.8.0
+PROMTOOL    := v0.311.3
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 TIME     ?= 10s
@@ -55,7 +56,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(TOOLS)/staticcheck -tags interop ./...
 
 .PHONY: deploy-tools
-deploy-tools: $(TOOLS)/helm-$(HELM) $(TOOLS)/kubeconform-$(KUBECONFORM)
+deploy-tools: $(TOOLS)/helm-$(HELM) $(TOOLS)/kubeconform-$(KUBECONFORM) $(TOOLS)/promtool-$(PROMTOOL)
 
 # Built once for each version: they are large.
 $(TOOLS)/helm-$(HELM):
@@ -63,6 +64,11 @@ $(TOOLS)/helm-$(HELM):
 	GOBIN=$(TOOLS) $(GO) install helm.sh/helm/v4/cmd/helm@$(HELM) && touch $@
 $(TOOLS)/kubeconform-$(KUBECONFORM):
 	GOBIN=$(TOOLS) $(GO) install github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM) && touch $@
+# Its module has replace directives, which `go install` refuses: it is built where it lies.
+$(TOOLS)/promtool-$(PROMTOOL):
+	@echo "building promtool $(PROMTOOL), which takes some minutes"
+	dir=$$($(GO) mod download -json github.com/prometheus/prometheus@$(PROMTOOL) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	  cd "$$dir" && GOWORK=off $(GO) build -tags remove_all_sd -o $(TOOLS)/promtool ./cmd/promtool && touch $@
 
 .PHONY: deploy-check
 deploy-check: deploy-tools ## the Helm chart and the manifests, by the tools of operators
