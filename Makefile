@@ -75,6 +75,15 @@ deploy-check: deploy-tools ## the Helm chart and the manifests, by the tools of 
 	$(GO) vet -tags deploy ./test/deploy
 	$(GO) test -count 1 -timeout 20m -tags deploy ./test/deploy
 
+.PHONY: compose-e2e
+compose-e2e: ## docker-compose.yaml for real; starts a Docker engine as root where none answers
+	@command -v docker >/dev/null && { docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null; } && \
+	  { docker version >/dev/null 2>&1 || command -v dockerd >/dev/null; } || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker.io docker-compose; }
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
+	$(GO) vet -tags compose ./test/compose
+	$(GO) test -count 1 -timeout 10m -tags compose ./test/compose
+
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on; needs the network
 	$(GO) run $(GOVULNCHECK) ./...

@@ -1,0 +1,332 @@
+//go:build compose
+
+// Package compose brings docker-compose.yaml up and takes the tour through it.
+// Nothing is pulled: ussoauthz's image comes from the binaries in bin, Envoy's
+// from the binary that the other tests run. Where no Docker engine answers, one
+// is started, which needs root.
+package compose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/tour"
+)
+
+func root(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// project is one composition, by whichever compose is there.
+type project struct {
+	dir     string
+	env     []string
+	compose []string // the command
+}
+
+func (p *project) run(ctx context.Context, name string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, name, args...)
+	command.Dir, command.Env = p.dir, append(os.Environ(), p.env...)
+	var out, fault bytes.Buffer
+	command.Stdout, command.Stderr = &out, &fault
+	if err := command.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, &out, &fault)
+	}
+	return out.String(), nil
+}
+
+func (p *project) do(ctx context.Context, args ...string) (string, error) {
+	return p.run(ctx, p.compose[0], append(p.compose[1:len(p.compose):len(p.compose)], args...)...)
+}
+
+// The whole file comes up as a user's `docker compose up --build` brings it up,
+// and every request of the tour gets its answer.
+func TestCompose(t *testing.T) {
+	p := &project{dir: root(t), env: []string{"USSOAUTHZ_BUILD_TARGET=prebuilt", "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0"}}
+	p.env = append(p.env, engine(t)...)
+	p.compose = []string{"docker-compose"}
+	if _, err := p.run(t.Context(), "docker", "compose", "version"); err == nil {
+		p.compose = []string{"docker", "compose"}
+	}
+	p.compose = append(p.compose, "-p", "ussoauthz-test-"+strconv.Itoa(os.Getpid()))
+	edge := freePort(t)
+	p.env = append(p.env, "USSOAUTHZ_EDGE_PORT="+edge)
+	loadEnvoy(t, p)
+
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if t.Failed() {
+			logs, err := p.do(ctx, "logs", "--no-color", "--tail=40")
+			t.Logf("%s%v", logs, err)
+		}
+		if _, err := p.do(ctx, "down", "--volumes", "--rmi", "local", "--timeout", "2"); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := p.do(t.Context(), "--profile", "metrics", "--profile", "traces", "config", "--quiet"); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.do(t.Context(), "up", "--build", "--detach"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "http://127.0.0.1:"+edge)
+	takeTour(t, p, "http://127.0.0.1:"+edge)
+	locked(t, p)
+}
+
+// engine returns the environment that finds a Docker engine. One that was
+// started has a data root of its own and ends with the test.
+func engine(t *testing.T) []string {
+	t.Helper()
+	if exec.Command("docker", "version").Run() == nil {
+		return nil
+	}
+	if os.Getuid() != 0 {
+		t.Fatal("no Docker engine answers, and starting one needs root")
+	}
+	dir, err := os.MkdirTemp("", "ussoauthz-docker-") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	host := "unix://" + filepath.Join(dir, "docker.sock")
+	daemon, err := stack.StartProcess("dockerd", &log, nil, "dockerd", "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"), "-H", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := daemon.Stop(30 * time.Second); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 120 {
+		if exec.Command("docker", "-H", host, "version").Run() == nil {
+			return []string{"DOCKER_HOST=" + host}
+		}
+		if daemon.Ended() {
+			t.Fatalf("dockerd ended at its start:\n%s", &log)
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+	t.Fatal("dockerd does not answer")
+	return nil
+}
+
+var (
+	envoyImage = regexp.MustCompile(`image: (envoyproxy/envoy:\S+)`)
+	libraries  = regexp.MustCompile(`(?m)(/\S+) \(0x`)
+)
+
+// loadEnvoy gives the engine an image by the name of the official one: Envoy's
+// binary and the libraries that it is linked to.
+func loadEnvoy(t *testing.T, p *project) {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(p.dir, "docker-compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := envoyImage.FindStringSubmatch(string(file))
+	if image == nil || !strings.HasSuffix(image[1], ":v"+envoybin.Version) {
+		t.Fatalf("docker-compose.yaml has the image %q, the tests Envoy %s", image, envoybin.Version)
+	}
+	binary, err := envoybin.Find(t.Context(), filepath.Join(p.dir, ".cache"), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked, err := p.run(t.Context(), "ldd", binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := map[string]string{binary: "/usr/local/bin/envoy"}
+	for _, m := range libraries.FindAllStringSubmatch(linked, -1) {
+		files[m[1]] = m[1]
+	}
+	for from, to := range files {
+		content, err := os.ReadFile(from)
+		if err := errors.Join(err, os.MkdirAll(filepath.Join(dir, "root", filepath.Dir(to)), 0o755), os.WriteFile(filepath.Join(dir, "root", to), content, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.run(t.Context(), "docker", "build", "-q", "-t", image[1], dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // only its number was wanted
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// waitFor polls until Envoy and all behind it answer.
+func waitFor(t *testing.T, edge string) {
+	t.Helper()
+	client := &http.Client{Timeout: time.Second}
+	for range 240 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, edge+"/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "acme.example"
+		if res, err := client.Do(req); err == nil {
+			_ = res.Body.Close() // the status is all
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+	t.Fatal("the stack does not answer")
+}
+
+func takeTour(t *testing.T, p *project, edge string) {
+	client := &http.Client{Timeout: 10 * time.Second}
+	tokens := map[string]string{}
+	for n, step := range tour.Steps() {
+		token := ""
+		if step.Token != nil {
+			if _, ok := tokens[step.Token.Name]; !ok {
+				tokens[step.Token.Name] = mint(t, p, step.Token)
+			}
+			token = tokens[step.Token.Name]
+		}
+		req, err := step.Request(edge, token, n+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Echo", "1") // the application shows what reached it
+		answer, err := tour.Do(client, req.WithContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step.Reason == "" {
+			step.Status = http.StatusOK
+			answer.Seen = seen(t, answer)
+		}
+		if err := step.Check(answer); err != nil {
+			t.Errorf("%d %s: %v", n+1, step.Title, err)
+		}
+	}
+}
+
+// seen reads the application's echo; nil where it is none.
+func seen(t *testing.T, a tour.Answer) http.Header {
+	t.Helper()
+	var echo struct{ Headers map[string][]string }
+	if err := json.Unmarshal([]byte(a.Body), &echo); err != nil || echo.Headers == nil {
+		return nil
+	}
+	h := http.Header{}
+	for name, values := range echo.Headers {
+		h[http.CanonicalHeaderKey(name)] = values
+	}
+	return h
+}
+
+// mint asks the issuer's container, as the file's first lines tell a user to.
+func mint(t *testing.T, p *project, token *tour.Token) string {
+	t.Helper()
+	args := []string{"exec", "-T", "issuer", "/ussodev", "token", "-c", "/demo/ussoauthz.yaml", "--keys", "/keys", "--tenant", token.Tenant, "--sub", token.Subject}
+	for _, s := range token.Scopes {
+		args = append(args, "--scope", s)
+	}
+	for _, r := range token.Roles {
+		args = append(args, "--role", r)
+	}
+	if token.Workspace != "" {
+		args = append(args, "--workspace", token.Workspace)
+	}
+	if token.Audience != "" {
+		args = append(args, "--audience", token.Audience)
+	}
+	if token.Company != "" {
+		args = append(args, "--claim", "company_id="+token.Company)
+	}
+	if token.Expired {
+		args = append(args, "--expires", "-1h")
+	}
+	out, err := p.do(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+// locked looks at what runs: nobody is root, writes into an image, or has a
+// capability, and what can tell its health is healthy.
+func locked(t *testing.T, p *project) {
+	t.Helper()
+	ids, err := p.do(t.Context(), "ps", "-q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := 0
+	for _, id := range strings.Fields(ids) {
+		out, err := p.run(t.Context(), "docker", "inspect", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []struct {
+			Name   string
+			Config struct{ User string }
+			State  struct {
+				Running bool
+				Health  *struct{ Status string }
+			}
+			HostConfig struct {
+				ReadonlyRootfs bool
+				CapDrop        []string
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		c := list[0]
+		if !c.State.Running {
+			continue
+		}
+		running++
+		if c.Config.User == "" || strings.HasPrefix(c.Config.User, "0") || !c.HostConfig.ReadonlyRootfs || len(c.HostConfig.CapDrop) == 0 {
+			t.Errorf("%s: user %q, read-only %t, without %v", c.Name, c.Config.User, c.HostConfig.ReadonlyRootfs, c.HostConfig.CapDrop)
+		}
+		if c.State.Health != nil && c.State.Health.Status != "healthy" {
+			t.Errorf("%s is %s", c.Name, c.State.Health.Status)
+		}
+	}
+	if running != 4 {
+		t.Errorf("%d services run, want the issuer, ussoauthz, the application and Envoy", running)
+	}
+}
