@@ -243,7 +243,7 @@ func TestSectionsHideSecrets(t *testing.T) {
 			"url":         "https://cdn.example/x?sig=s3cret",
 			"headers":     map[string]any{"X-Key": "s3cret"},
 			"credentials": map[string]any{"bearer": map[string]any{"token": "s3cret"}},
-		}},
+		}, "mirror": map[string]any{"url": "https://ci:s3cret@mirror.example"}, "typo": map[string]any{"url": "https://ci:s3cret%@mirror.example"}},
 		"keys":    map[string]any{"ci": map[string]any{"private_key": "s3cret"}},
 		"bundles": map[string]any{"main": map[string]any{"resource": "main.tar.gz?sig=s3cret"}},
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/url"
+	"strings"
 )
 
 // Sections are parts of a configuration that OPA defines. They hold
@@ -13,7 +14,7 @@ type Sections map[string]any
 const hidden = "(hidden)"
 
 // Shown returns the sections with what may be a secret hidden: all below
-// credentials, keys and headers, and the query of a URL.
+// credentials, keys and headers, and the user and the query of a URL.
 func (s Sections) Shown() map[string]any {
 	shown, _ := hide(map[string]any(s), false).(map[string]any)
 	return shown
@@ -34,12 +35,15 @@ func hide(value any, secret bool) any {
 		}
 		return shown
 	case string:
-		if u, err := url.Parse(value); err == nil && u.RawQuery != "" {
-			u.RawQuery, u.User = hidden, nil
-			value = u.String()
-		}
-		if secret {
+		u, err := url.Parse(value)
+		switch {
+		case secret || err != nil && strings.Contains(value, "://"): // a password may be what is wrong with it
 			return hidden
+		case err == nil && (u.RawQuery != "" || u.User != nil):
+			if u.User = nil; u.RawQuery != "" {
+				u.RawQuery = hidden
+			}
+			return u.String()
 		}
 		return value
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,7 @@ func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) boo
 	}
 	erase(document, secret, "request", "headers")
 	erase(document, secret, "attributes", "request", "http", "headers")
+	eraseLines(document, secret)
 	text, err := json.Marshal(document)
 	if err != nil {
 		return dst, err
@@ -139,4 +141,21 @@ func erase(object map[string]any, secret func(name string) bool, path ...string)
 			delete(object, name)
 		}
 	}
+}
+
+// eraseLines deletes lines of input.attributes.request.http.headerMap, where
+// Envoy's encode_raw_headers puts the same headers once more.
+func eraseLines(object map[string]any, secret func(name string) bool) {
+	for _, key := range []string{"attributes", "request", "http", "headerMap"} {
+		object, _ = object[key].(map[string]any)
+	}
+	lines, ok := object["headers"].([]any)
+	if !ok {
+		return
+	}
+	object["headers"] = slices.DeleteFunc(lines, func(line any) bool {
+		fields, _ := line.(map[string]any)
+		name, _ := fields["key"].(string)
+		return secret(strings.ToLower(name))
+	})
 }

@@ -81,19 +81,30 @@ func TestAppendInput(t *testing.T) {
 	in := getPosts()
 	in.Headers = append(in.Headers, policy.Header{Name: "authorization", Value: "Bearer s3cret"})
 	in.Attributes = func() (any, error) {
-		return map[string]any{"request": map[string]any{"http": map[string]any{"headers": map[string]any{"Authorization": "Bearer s3cret", "x-a": "1"}}}}, nil
+		return map[string]any{"request": map[string]any{"http": map[string]any{
+			"headers": map[string]any{"Authorization": "Bearer s3cret", "x-a": "1"},
+			// As Envoy's encode_raw_headers and protojson have it.
+			"headerMap": map[string]any{"headers": []any{
+				map[string]any{"key": "Authorization", "rawValue": "QmVhcmVyIHMzY3JldA=="},
+				map[string]any{"key": "cookie", "value": "a=s3cret"},
+				map[string]any{"key": "x-a", "rawValue": "MQ=="},
+			}},
+		}}}, nil
 	}
 	text, err := e.AppendInput([]byte("before "), in, func(name string) bool { return name == "authorization" || name == "cookie" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(text), "s3cret") || strings.Contains(string(text), "a=1;") {
+	if strings.Contains(string(text), "s3cret") || strings.Contains(string(text), "QmVhcmVy") || strings.Contains(string(text), "a=1;") {
 		t.Errorf("a credential is in it: %s", text)
 	}
 	after, ok := strings.CutPrefix(string(text), "before ")
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(after), &doc); !ok || err != nil {
 		t.Fatalf("%s: %v", text, err)
+	}
+	if !strings.Contains(string(text), `{"headers":[{"key":"x-a","rawValue":"MQ=="}]}`) {
+		t.Errorf("the other lines are gone: %s", text)
 	}
 	request := doc["request"].(map[string]any)
 	if request["path"] != "/posts/4 2" || request["headers"].(map[string]any)["x-a"] != "1,2" {
