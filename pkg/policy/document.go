@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,13 +141,6 @@ type leafPlan struct {
 	*leaf
 	term  *ast.Term // its name
 	picks []pick    // nil: the whole leaf
-}
-
-// everything is the plan of the whole document.
-func everything() reads {
-	r := newReads(func(l *leaf) ([]pick, bool) { return nil, !l.hidden })
-	r.whole = true
-	return r
 }
 
 // shown is the plan of a document that people read: all of it, but for what is
@@ -291,6 +285,14 @@ func knownPath(path []string) bool {
 		}
 	}
 	return false
+}
+
+// hiddenPath tells whether a path leads to a hidden leaf.
+func hiddenPath(path []string) bool {
+	return slices.ContainsFunc(leaves, func(l leaf) bool {
+		_, ok := l.below(path)
+		return ok && l.hidden
+	})
 }
 
 // index returns the index that a step of a path means.

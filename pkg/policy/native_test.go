@@ -79,3 +79,19 @@ func TestNativeRulesUnderAnotherInput(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// A rule of ours has what it reads where the user's own rules read all that is
+// around it.
+func TestNativeRulesBesideWholeReads(t *testing.T) {
+	for _, read := range []string{"input.route", "is_object(input)", `some name; input[name]`, `object.get(input, "route", null) != null`} {
+		e := engine(t, "default decision := false\ndecision if {\n\t"+read+"\n\tdata.usso.authz.decision.allowed\n}", func(cfg *policy.Config) { cfg.DecisionCache = 1 << 20 })
+		in := getPosts()
+		in.Route = policy.NewRoute(policy.RouteFields{Match: "GET /posts/{id}", Workspace: "{id}"})
+		for _, workspace := range []string{alice.WorkspaceID, "ws_2"} {
+			in.Params = []policy.Header{{Name: "id", Value: workspace}}
+			if d := e.Decide(t.Context(), in); d.Allowed != (workspace == alice.WorkspaceID) {
+				t.Errorf("%s: workspace %s: %+v", read, workspace, d)
+			}
+		}
+	}
+}

@@ -87,10 +87,8 @@ func (a *analysis) result() (*Analysis, reads) {
 		}
 		whole = whole || len(p.steps) == 0
 	}
-	plan := everything()
-	if !whole {
-		plan = chosenBy(steps)
-	}
+	plan := chosenBy(steps)
+	plan.whole = whole
 	order := func(list []Position) []Position {
 		slices.SortFunc(list, func(x, y Position) int {
 			return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Text, y.Text))
@@ -129,12 +127,13 @@ func onlyOnce(rest pick) bool {
 	return false
 }
 
-// minimal drops the paths below others.
+// minimal drops the paths below others, but for those of hidden leaves, which
+// are no part of what is around them.
 func (a *analysis) minimal() []path {
 	var kept []path
 	for _, key := range slices.Sorted(maps.Keys(a.paths)) { // a prefix comes first
 		p := a.paths[key]
-		if !slices.ContainsFunc(kept, func(k path) bool {
+		if hiddenPath(p.steps) || !slices.ContainsFunc(kept, func(k path) bool {
 			return len(k.steps) <= len(p.steps) && slices.Equal(k.steps, p.steps[:len(k.steps)])
 		}) {
 			kept = append(kept, p)
