@@ -90,11 +90,7 @@ vuln: ## known vulnerabilities in what we depend on; needs the network
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for TIME each
-	@set -e; for package in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    echo "$$package $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(TIME) $$package; \
-	  done; done
+	@GO=$(GO) test/fuzz/run.sh $(TIME)
 
 .PHONY: mutation
 mutation: ## each check on the verify road switched off: a test must notice
