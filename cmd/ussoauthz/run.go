@@ -12,6 +12,7 @@ type commands struct {
 	Validate validateCmd `cmd:"" help:"Check a configuration file and report every fault."`
 	Test     testCmd     `cmd:"" help:"Run Rego tests and decision tests."`
 	Explain  explainCmd  `cmd:"" help:"Show each step of a decision about one request."`
+	Revoke   revokeCmd   `cmd:"" help:"Refuse tokens before they expire."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it answers checks."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

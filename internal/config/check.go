@@ -28,25 +28,10 @@ func (k *checker) all() {
 	}
 	k.reported = map[string]bool{}
 	for _, check := range []func(){
-		k.unsupported, k.listeners, k.tls, k.keyStore, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog,
+		k.listeners, k.tls, k.keyStore, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog, k.revocation,
 		k.tenants, k.hosts, k.routes,
 	} {
 		check()
-	}
-}
-
-// unsupported refuses keys of the file format that this version can't honour
-// yet: an operator who writes one counts on it. Each row goes when its feature comes.
-func (k *checker) unsupported() {
-	for _, row := range []struct {
-		field string
-		asked bool
-	}{
-		{"revocation", len(k.c.Revocation) > 0},
-	} {
-		if row.asked {
-			k.fault(row.field, "is not supported by this version; remove it")
-		}
 	}
 }
 

@@ -37,7 +37,7 @@ type Config struct {
 	JWKSDir         string           `yaml:"jwks_dir"`          // keeps key sets over restarts, joined with Dir; "": nowhere
 	JWKSDenyPrivate bool             `yaml:"jwks_deny_private"` // no key server has a private address
 	Shutdown        Shutdown         `yaml:"shutdown"`
-	Revocation      map[string]any   `yaml:"revocation"`
+	Revocation      Revocation       `yaml:"revocation"`
 	Tenants         []tenants.Config `yaml:"-"`      // sorted by id
 	Routes          []tenants.Route  `yaml:"routes"` // of the tenants without their own
 
@@ -183,6 +183,7 @@ func Default() Config {
 			File:    DecisionFile{MaxSize: 100 * MiB, MaxFiles: 10},
 			Service: DecisionService{Delay: time.Second},
 		},
-		Shutdown: Shutdown{Drain: 5 * time.Second, Grace: 15 * time.Second},
+		Revocation: Revocation{OnUnavailable: "keep"},
+		Shutdown:   Shutdown{Drain: 5 * time.Second, Grace: 15 * time.Second},
 	}
 }

@@ -133,7 +133,7 @@ func everyKey(c *config.Config) {
 			{Op: "upsert", Path: "/input/request/path", Value: []any{"hidden", int64(1), map[string]any{"a": true}}},
 		},
 	}
-	c.Revocation = map[string]any{}
+	c.Revocation = config.Revocation{File: dir("revoked.jsonl"), OnUnavailable: "deny"}
 	c.Shutdown = config.Shutdown{Drain: time.Second, Grace: 90 * time.Second}
 	c.Routes = []tenants.Route{{Match: "/"}}
 

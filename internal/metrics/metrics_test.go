@@ -38,6 +38,9 @@ func (state) KeptFailures() int64 { return 2 }
 func (state) Writers() []metrics.Writer {
 	return []metrics.Writer{{Name: "file", Written: 7, Dropped: map[string]int64{"full": 1}}}
 }
+func (state) Revocations() []metrics.Revocations {
+	return []metrics.Revocations{{Source: "file", Available: true, Entries: 12, LastSync: time.Unix(1900000000, 0), Dropped: 5}}
+}
 func (s state) Keys() (list []metrics.Keys) {
 	for _, id := range s.tenants {
 		list = append(list, metrics.Keys{Tenant: id, Keys: 2, Fetched: time.Now().Add(-time.Minute), Fetches: 5, Failures: 1})

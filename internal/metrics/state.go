@@ -16,6 +16,7 @@ type Source interface {
 	KeptFailures() int64 // key sets that could not be kept on disk
 	Reloads() Reloads    // of the configuration
 	Writers() []Writer
+	Revocations() []Revocations
 }
 
 // Keys is how a tenant's key set is.
@@ -41,6 +42,15 @@ type Writer struct {
 	Dropped map[string]int64 // by cause
 }
 
+// Revocations is how a source of revocations is.
+type Revocations struct {
+	Source    string // file or redis
+	Available bool
+	Entries   int
+	LastSync  time.Time // zero: never
+	Dropped   int64
+}
+
 // stateCollector asks a Source at each scrape.
 type stateCollector struct {
 	source Source
@@ -63,7 +73,12 @@ var (
 	lastOK     = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
 	lastTaken  = desc("ussoauthz_config_last_reload_success_timestamp_seconds", "When the configuration in force was taken.")
 
-	written = desc("ussoauthz_decision_log_records_total", "Records of the decision log that were written.", "writer")
+	written              = desc("ussoauthz_decision_log_records_total", "Records of the decision log that were written.", "writer")
+	revocations          = desc("ussoauthz_revocation_entries", "Revocations in force.", "source")
+	revocationsAvailable = desc("ussoauthz_revocation_available", "1 while the source of revocations can be read.", "source")
+	revocationsSynced    = desc("ussoauthz_revocation_last_sync_timestamp_seconds", "When all of a source was read last.", "source")
+	revocationsDropped   = desc("ussoauthz_revocation_dropped_total", "Readings of revocations that were unreadable or beyond the bound.", "source")
+
 	dropped = desc("ussoauthz_decision_log_dropped_total", "Records of the decision log that were dropped, by cause.", "writer", "cause")
 )
 
@@ -75,6 +90,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
+		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
 	} {
 		to <- d
 	}
@@ -91,12 +107,8 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(inFlight, float64(s.source.InFlight()))
 	gauge(connections, float64(s.source.Connections()))
 	r := s.source.Reloads()
-	ok := 0.0
-	if r.LastOK {
-		ok = 1
-	}
 	gauge(generation, float64(r.Generation))
-	gauge(lastOK, ok)
+	gauge(lastOK, flag(r.LastOK))
 	gauge(lastTaken, float64(r.LastTaken.UnixMilli())/1e3)
 	counter(reloads, r.Taken, "success")
 	counter(reloads, r.Failed, "failure")
@@ -107,6 +119,14 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	counter(keptFailures, s.source.KeptFailures())
+	for _, r := range s.source.Revocations() {
+		gauge(revocations, float64(r.Entries), r.Source)
+		gauge(revocationsAvailable, flag(r.Available), r.Source)
+		if !r.LastSync.IsZero() {
+			gauge(revocationsSynced, float64(r.LastSync.UnixMilli())/1e3, r.Source)
+		}
+		counter(revocationsDropped, r.Dropped, r.Source)
+	}
 	for _, k := range s.bounded() {
 		if !k.Fetched.IsZero() {
 			gauge(keysAge, time.Since(k.Fetched).Seconds(), k.Tenant)
@@ -115,6 +135,13 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 		counter(keysFetches, k.Fetches, k.Tenant)
 		counter(keysFailures, k.Failures, k.Tenant)
 	}
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // bounded returns the keys of as many tenants as may be told of, and one called

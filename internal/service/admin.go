@@ -125,6 +125,9 @@ func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {
 		"reload":          s.reloads.state(),
 		"tenants":         tenantStates(road.Tenants.Tenants()),
 	}
+	if road.revocations != nil {
+		shown["revocation"] = road.revocations.States()
+	}
 	s.feed.show(shown)
 	_ = encoder.Encode(shown) // the caller went away
 }

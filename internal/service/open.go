@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -19,8 +20,9 @@ type Road struct {
 	Policy     *policy.Engine
 	Authorizer *extauthz.Authorizer
 
-	cfg     *config.Config
-	fetcher *jwtverify.Fetcher // of its own; nil: the service's
+	cfg         *config.Config
+	revocations *revocation.List   // nil: off; the service closes it
+	fetcher     *jwtverify.Fetcher // of its own; nil: the service's
 }
 
 // Open builds the road of a configuration without a server around it: for
@@ -70,13 +72,15 @@ func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Eng
 
 // with returns the same road with another policy.
 func (r *Road) with(engine *policy.Engine) (*Road, error) {
-	authorizer, err := extauthz.NewAuthorizer(extauthz.Config{
-		Tenants: r.Tenants, Policy: engine, Headers: identityHeaders(r.cfg), StripToken: !r.cfg.ForwardToken,
-	})
+	c := extauthz.Config{Tenants: r.Tenants, Policy: engine, Headers: identityHeaders(r.cfg), StripToken: !r.cfg.ForwardToken}
+	if r.revocations != nil { // an interface that holds a nil pointer is not nil
+		c.Revocations = r.revocations
+	}
+	authorizer, err := extauthz.NewAuthorizer(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Road{Tenants: r.Tenants, Policy: engine, Authorizer: authorizer, cfg: r.cfg, fetcher: r.fetcher}, nil
+	return &Road{Tenants: r.Tenants, Policy: engine, Authorizer: authorizer, cfg: r.cfg, revocations: r.revocations, fetcher: r.fetcher}, nil
 }
 
 // Close releases what is open. A check that still walks this road keeps the

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/internal/watch"
 )
 
@@ -198,9 +199,12 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 		change.forget()
 		return nil, err
 	}
-	old, err := s.takeRoad(ctx, road, change)
+	revocations := s.road.Load().revocations
+	if cfg.Revocation != s.road.Load().cfg.Revocation {
+		revocations = s.openRevocations(ctx, cfg)
+	}
+	old, err := s.takeRevoking(ctx, road, revocations, change)
 	if err != nil {
-		road.Close()
 		return nil, err
 	}
 	// From here on nothing fails.
@@ -210,7 +214,28 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	s.setLevel(cfg)
 	// After the swap: a source of keys that both have stays open all the time.
 	old.Close()
+	if old.revocations != revocations {
+		old.revocations.Close()
+	}
 	return cfg, nil
+}
+
+// takeRevoking is takeRoad with a list of revocations. On an error it closes
+// what it was given.
+func (s *Service) takeRevoking(ctx context.Context, road *Road, list *revocation.List, change *policyChange) (old *Road, err error) {
+	next, err := road.revoking(list)
+	if err == nil {
+		old, err = s.takeRoad(ctx, next, change)
+	} else {
+		change.forget()
+	}
+	if err != nil {
+		road.Close()
+		if list != s.road.Load().revocations {
+			list.Close()
+		}
+	}
+	return old, err
 }
 
 // errMoving: what was read may be half of a change.

@@ -73,6 +73,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 		return nil, err
 	}
 	cfg = s.cfg
+	if road, err = road.revoking(s.openRevocations(ctx, cfg)); err != nil {
+		return nil, err
+	}
 	s.road.Store(road)
 	if s.observe, err = newObserver(ctx, cfg, log, gauges{s}); err != nil {
 		return nil, err
@@ -280,6 +283,7 @@ func (s *Service) Close() {
 	}
 	if road := s.road.Load(); road != nil {
 		road.Close()
+		road.revocations.Close()
 	}
 	if s.fetcher != nil {
 		s.fetcher.Close()

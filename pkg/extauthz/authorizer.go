@@ -21,16 +21,27 @@ type Config struct {
 
 	// StripToken removes the credential before the upstream.
 	StripToken bool
+
+	Revocations Revocations // nil: no token is ever revoked
+}
+
+// Revocations knows which tokens are refused although they verify. It is asked
+// at each request with a token, so it must be fast, and safe for concurrent use.
+type Revocations interface {
+	// Revoked reports whether a verified token of tenant was revoked. An error
+	// says that nobody can know: the request is refused for now.
+	Revoked(tenant string, id *jwtverify.Identity) (bool, error)
 }
 
 // Authorizer is the whole decision about a request, free of protobuf. It is
 // immutable and safe for concurrent use: a reload makes a new one.
 type Authorizer struct {
-	tenants    *tenants.Directory
-	policy     *policy.Engine
-	headers    *identityHeaders
-	stripToken bool
-	routes     map[*tenants.Routes][]*policy.Route
+	tenants     *tenants.Directory
+	policy      *policy.Engine
+	headers     *identityHeaders
+	stripToken  bool
+	routes      map[*tenants.Routes][]*policy.Route
+	revocations Revocations
 }
 
 // NewAuthorizer checks the configuration and prepares what requests share.
@@ -39,11 +50,12 @@ func NewAuthorizer(cfg Config) (*Authorizer, error) {
 		return nil, errors.New("an authorizer needs tenants and a policy")
 	}
 	a := &Authorizer{
-		tenants:    cfg.Tenants,
-		policy:     cfg.Policy,
-		headers:    newIdentityHeaders(cfg.Headers),
-		stripToken: cfg.StripToken,
-		routes:     map[*tenants.Routes][]*policy.Route{},
+		tenants:     cfg.Tenants,
+		policy:      cfg.Policy,
+		headers:     newIdentityHeaders(cfg.Headers),
+		stripToken:  cfg.StripToken,
+		routes:      map[*tenants.Routes][]*policy.Route{},
+		revocations: cfg.Revocations,
 	}
 	for _, t := range cfg.Tenants.Tenants() {
 		if t.Routes != nil && a.routes[t.Routes] == nil {
@@ -147,6 +159,10 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 	if r.identity != nil {
 		answer.Subject, answer.WorkspaceID = subject(r.identity), r.identity.WorkspaceID
 	}
+	if reason, err := a.revoked(r); err != nil {
+		answer.deny(reason, err)
+		return
+	}
 	if answer.prepared, err = a.headers.prepare(r.identity, r.tenant.ID); err != nil {
 		answer.deny(answers.TokenInvalid, err)
 		return
@@ -210,6 +226,24 @@ func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err err
 	default:
 		return answers.TokenInvalid, err
 	}
+}
+
+var errRevoked = errors.New("the token was revoked")
+
+// revoked asks at each request: of a token in the cache too, which was verified
+// before it was revoked.
+func (a *Authorizer) revoked(r *road) (answers.Reason, error) {
+	if a.revocations == nil || r.identity == nil {
+		return "", nil
+	}
+	revoked, err := a.revocations.Revoked(r.tenant.ID, r.identity)
+	switch {
+	case err != nil:
+		return answers.KeysUnavailable, err
+	case revoked:
+		return answers.TokenRevoked, errRevoked
+	}
+	return "", nil
 }
 
 // findRoute takes a route only where the upstream can't take another: a slash

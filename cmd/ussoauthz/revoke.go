@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ussoio/ussoauthz/internal/cli"
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/revocation"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+type revokeCmd struct {
+	Config  string  `short:"c" required:"" placeholder:"FILE" help:"The configuration file: its revocation section says where entries go."`
+	Tenant  string  `short:"t" required:"" placeholder:"ID" help:"The tenant whose tokens are revoked."`
+	JTI     *string `name:"jti" placeholder:"ID" help:"The token with this jti."`
+	Session *string `placeholder:"ID" help:"The tokens with this session_id."`
+	Sub     *string `placeholder:"ID" help:"The tokens with this sub or user_id, issued before --before."`
+	All     bool    `help:"All of the tenant's tokens, issued before --before."`
+	Before  string  `placeholder:"TIME" help:"With --sub and --all, like 2026-01-31T12:00:00Z. Default: now."`
+	Expires string  `default:"2160h" placeholder:"DURATION|TIME" help:"When the entry may go: not before the tokens have expired. (${default}, 90 days)"`
+}
+
+func (revokeCmd) Help() string {
+	return `Writes an entry where the configuration's revocation section says. Services that
+read it refuse the tokens with token_revoked within a second.
+
+Examples:
+  ussoauthz revoke -c ussoauthz.yaml --tenant acme --jti 6f1c2b --expires 1h
+  ussoauthz revoke -c ussoauthz.yaml --tenant acme --session s-42 --expires 720h
+  ussoauthz revoke -c ussoauthz.yaml --tenant acme --sub user:alice
+  ussoauthz revoke -c ussoauthz.yaml --tenant acme --all --before 2026-01-31T12:00:00Z`
+}
+
+// Validate finds what is wrong with the command line.
+func (c revokeCmd) Validate() error {
+	named := 0
+	for _, name := range []*string{c.JTI, c.Session, c.Sub} {
+		if name != nil && *name == "" { // a variable that is not set: it must not mean everyone
+			return errors.New("--jti, --session and --sub need a value that is not empty")
+		}
+		if name != nil {
+			named++
+		}
+	}
+	if c.All {
+		named++
+	}
+	switch {
+	case named != 1:
+		return errors.New("write one of --jti, --session, --sub and --all")
+	case c.Before != "" && c.Sub == nil && !c.All:
+		return errors.New("--before goes with --sub and --all")
+	}
+	_, err := c.entry(time.Now())
+	return err
+}
+
+// entry is what the command line asks for at a time.
+func (c revokeCmd) entry(now time.Time) (revocation.Entry, error) {
+	e := revocation.Entry{Tenant: c.Tenant}
+	switch {
+	case c.JTI != nil:
+		e.ID = *c.JTI
+	case c.Session != nil:
+		e.Session = *c.Session
+	case c.Sub != nil:
+		e.Subject = *c.Sub
+	}
+	var err error
+	if c.Sub != nil || c.All {
+		e.Before = now
+		if c.Before != "" {
+			if e.Before, err = time.Parse(time.RFC3339, c.Before); err != nil {
+				return e, fmt.Errorf("--before is %q: write a time, like 2026-01-31T12:00:00Z", c.Before)
+			}
+		}
+	}
+	if length, err := time.ParseDuration(c.Expires); err == nil && length > 0 {
+		e.Expires = now.Add(length)
+	} else if e.Expires, err = time.Parse(time.RFC3339, c.Expires); err != nil || !e.Expires.After(now) {
+		return e, fmt.Errorf("--expires is %q: write a duration, like 24h, or a time to come, like 2126-01-31T12:00:00Z", c.Expires)
+	}
+	e.Before, e.Expires = e.Before.UTC(), e.Expires.Truncate(time.Second).Add(time.Second)
+	return e, nil
+}
+
+// Run writes the entry.
+func (c revokeCmd) Run(s cli.Streams) error {
+	cfg, err := load(c.Config, s)
+	if err != nil {
+		return err
+	}
+	known := func(t tenants.Config) bool { return t.ID == c.Tenant }
+	switch {
+	case !cfg.Revocation.Enabled():
+		return fmt.Errorf("%s has no revocation section: nobody would read the entry", c.Config)
+	case !slices.ContainsFunc(cfg.Tenants, known):
+		return fmt.Errorf("%s has no tenant %q", c.Config, c.Tenant)
+	}
+	return c.write(cfg, s)
+}
+
+func (c revokeCmd) write(cfg *config.Config, s cli.Streams) error {
+	e, err := c.entry(time.Now())
+	if err != nil {
+		return err
+	}
+	if err := revocation.Append(cfg.Revocation.File, e); err != nil {
+		return fmt.Errorf("writing the revocation: %w", err)
+	}
+	line, err := e.Line()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Out, "%s: %s\n", cfg.Revocation.File, line)
+	return nil
+}

@@ -1,0 +1,41 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Revocation says where tokens are written that are refused before they expire.
+// The zero value is off but for OnUnavailable.
+type Revocation struct {
+	File          string `yaml:"file"`           // JSON lines; joined with Config.Dir
+	OnUnavailable string `yaml:"on_unavailable"` // keep what is known, or deny
+}
+
+// Enabled reports whether any token can be revoked.
+func (r Revocation) Enabled() bool { return r.File != "" }
+
+// Deny reports whether tokens are refused while nobody knows what is revoked.
+func (r Revocation) Deny() bool { return r.OnUnavailable == "deny" }
+
+func (k *checker) revocation() {
+	r := &k.c.Revocation
+	k.oneOf("revocation.on_unavailable", r.OnUnavailable, "keep", "deny")
+	if !r.Enabled() {
+		if *r != Default().Revocation {
+			k.fault("revocation", "comes from nowhere: add file:")
+		}
+		return
+	}
+	// A file that is not there yet is unavailable, and no fault: the first
+	// revocation makes it.
+	r.File = k.c.resolve(r.File)
+	if info, err := os.Stat(filepath.Dir(r.File)); err != nil {
+		k.fault("revocation.file", "%s is in a folder that %v", quoteShort(r.File), plainError(err))
+	} else if !info.IsDir() {
+		k.fault("revocation.file", "%s is in something that is no folder", quoteShort(r.File))
+	}
+	if info, err := os.Stat(r.File); err == nil && !info.Mode().IsRegular() {
+		k.fault("revocation.file", "%s is no regular file", quoteShort(r.File))
+	}
+}

@@ -1,0 +1,164 @@
+package revocation
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/puzpuzpuz/xsync/v4"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+)
+
+type kind byte
+
+const (
+	token kind = iota
+	session
+	subject
+	tenant
+)
+
+type key struct {
+	tenant string
+	kind   kind
+	name   string
+}
+
+// value says until when an entry stays and, of a subject or a tenant, before
+// when a token must have been issued to be revoked; in microseconds since 1970.
+type value struct{ before, expires int64 }
+
+// and is what two entries of one key say together: each revokes what it did.
+func (v value) and(w value) value {
+	return value{max(v.before, w.before), max(v.expires, w.expires)}
+}
+
+// source is what one source told. Readers take no lock.
+type source struct {
+	name      string
+	cfg       Config
+	entries   *xsync.Map[key, value]
+	available atomic.Bool
+	dropped   atomic.Int64
+
+	mu     sync.Mutex // of writers, and of what follows
+	synced time.Time
+	err    error
+}
+
+func newSource(name string, cfg Config) *source {
+	return &source{name: name, cfg: cfg, entries: xsync.NewMap[key, value]()}
+}
+
+func (s *source) revoked(name string, id *jwtverify.Identity) bool {
+	if id.ID != "" && s.has(key{name, token, id.ID}) || id.SessionID != "" && s.has(key{name, session, id.SessionID}) {
+		return true
+	}
+	if s.older(key{tenant: name, kind: tenant}, id) || s.older(key{name, subject, id.UserID}, id) {
+		return true
+	}
+	return id.Subject != id.UserID && s.older(key{name, subject, id.Subject}, id)
+}
+
+func (s *source) has(k key) bool {
+	_, found := s.entries.Load(k)
+	return found
+}
+
+// older reports whether the token was issued before the time of an entry. One
+// that does not say when it was issued could have been.
+func (s *source) older(k key, id *jwtverify.Identity) bool {
+	v, found := s.entries.Load(k)
+	return found && (id.IssuedAt.IsZero() || id.IssuedAt.UnixMicro() < v.before)
+}
+
+// deadline is the end of entries that still count.
+func (s *source) deadline() int64 { return s.cfg.Clock().Add(-Grace).UnixMicro() }
+
+// replace makes the entries those of a source's whole content, with no moment
+// in which one that stays is missing. It reports whether there was room for all.
+func (s *source) replace(content map[key]value, beyond int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, v := range content {
+		s.entries.Store(k, v)
+	}
+	s.entries.Range(func(k key, _ value) bool {
+		if _, stays := content[k]; !stays {
+			s.entries.Delete(k)
+		}
+		return true
+	})
+	s.synced = s.cfg.Clock()
+	if s.dropped.Add(int64(beyond)); beyond > 0 {
+		s.fail(errFull(beyond, s.cfg.MaxEntries))
+	} else {
+		s.fail(nil)
+	}
+}
+
+func errFull(beyond, most int) error {
+	return fmt.Errorf("%d entries are beyond the bound of %d and not in force", beyond, most)
+}
+
+// collect adds an entry to what replace will take, and reports whether there
+// was room. What has expired takes none.
+func (s *source) collect(content map[key]value, e Entry, deadline int64) bool {
+	k, v := e.key(), e.value()
+	if v.expires < deadline {
+		return true
+	}
+	old, found := content[k]
+	if !found && len(content) >= s.cfg.MaxEntries {
+		return false
+	}
+	content[k] = v.and(old)
+	return true
+}
+
+func (s *source) sweep() {
+	deadline := s.deadline()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries.Range(func(k key, v value) bool {
+		if v.expires < deadline {
+			s.entries.Delete(k)
+		}
+		return true
+	})
+}
+
+// unavailable notes why the source can't be read.
+func (s *source) unavailable(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail(err)
+}
+
+// fail is told what is wrong, nil where nothing is. The same again is no news.
+// mu is held.
+func (s *source) fail(err error) {
+	was := s.err
+	s.err = err
+	s.available.Store(err == nil)
+	log := s.cfg.Log.With(slog.String("source", s.name))
+	switch {
+	case err == nil && was != nil:
+		log.Info("revocations are available again", slog.Int("entries", s.entries.Size()))
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		log.Error("revocations are unavailable", slog.String("error", err.Error()), slog.Bool("deny", s.cfg.Deny))
+	}
+}
+
+func (s *source) state() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := State{Source: s.name, Available: s.available.Load(), Entries: s.entries.Size(), LastSync: s.synced, Dropped: s.dropped.Load()}
+	if s.err != nil {
+		state.Error = s.err.Error()
+	}
+	return state
+}

@@ -1,0 +1,33 @@
+package service
+
+import (
+	"context"
+
+	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/metrics"
+	"github.com/ussoio/ussoauthz/internal/revocation"
+)
+
+// openRevocations returns nil where nothing can be revoked.
+func (s *Service) openRevocations(ctx context.Context, cfg *config.Config) *revocation.List {
+	if !cfg.Revocation.Enabled() {
+		return nil
+	}
+	return revocation.Open(ctx, revocation.Config{
+		File: cfg.Revocation.File, Deny: cfg.Revocation.Deny(), Log: s.log,
+	})
+}
+
+// revoking returns the same road with a list of revocations.
+func (r *Road) revoking(list *revocation.List) (*Road, error) {
+	next := *r
+	next.revocations = list
+	return next.with(r.Policy)
+}
+
+func (g gauges) Revocations() (list []metrics.Revocations) {
+	for _, s := range g.road.Load().revocations.States() {
+		list = append(list, metrics.Revocations{Source: s.Source, Available: s.Available, Entries: s.Entries, LastSync: s.LastSync, Dropped: s.Dropped})
+	}
+	return list
+}
