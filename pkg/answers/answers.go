@@ -8,6 +8,7 @@
 package answers
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -120,12 +121,32 @@ const ContentType = "application/json"
 // reason's own. detail must not repeat what the client sent: that would make
 // the answer a mirror for attackers.
 func (r Reason) Body(detail string) []byte {
+	if r == "" {
+		r = Internal
+	}
+	if detail == "" {
+		if body, ok := fixedBodies[r]; ok {
+			return bytes.Clone(body)
+		}
+	}
+	return r.body(detail)
+}
+
+// fixedBodies are the bodies without a detail of a decision's own: every token
+// that is refused gets one of them.
+var fixedBodies = func() map[Reason][]byte {
+	bodies := map[Reason][]byte{}
+	for _, r := range []Reason{InvalidRequest, InvalidTenant, TokenNotFound, TokenExpired, TokenInvalid, TokenRevoked,
+		InsufficientScope, InsufficientRole, WorkspaceMismatch, NoRoute, PolicyDenied, KeysUnavailable, Overloaded, PolicyError, Internal} {
+		bodies[r] = r.body("")
+	}
+	return bodies
+}()
+
+func (r Reason) body(detail string) []byte {
 	row := r.Row()
 	if detail == "" {
 		detail = row.Detail
-	}
-	if r == "" {
-		r = Internal
 	}
 	body, err := json.Marshal(struct {
 		Error  string `json:"error"`

@@ -88,3 +88,16 @@ func TestHostileText(t *testing.T) {
 		t.Errorf("body %s", body)
 	}
 }
+
+// A body belongs to who asked for it: to write into one changes no other.
+func TestBodiesAreOnesOwn(t *testing.T) {
+	first := answers.TokenInvalid.Body("")
+	want := string(first)
+	clear(first)
+	if got := string(answers.TokenInvalid.Body("")); got != want {
+		t.Errorf("%q, then %q", want, got)
+	}
+	if detailed := string(answers.TokenInvalid.Body("The token is not valid")); detailed != want {
+		t.Errorf("prepared %s, made %s", want, detailed)
+	}
+}
