@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,9 +123,9 @@ func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepa
 		return nil, err
 	}
 	p.encode()
-	var w writer
+	w := writer{b: make([]byte, 0, 256)}
 	w.identity(tenant, subject(id), id.WorkspaceID)
-	p.metadata = w.b
+	p.metadata = bytes.Clone(w.b)
 	id.Derived.Store(p, p.size())
 	return p, nil
 }
@@ -176,10 +177,15 @@ func (p *prepared) setOrRemove(name, value string) {
 
 // encode ends the making: what set and remove hold is fixed from here on.
 func (p *prepared) encode() {
-	var w writer
+	w := writer{b: make([]byte, 0, 1<<10)}
 	w.overwrite(okHeaders, p.set)
 	w.names(okHeadersToRemove, p.remove)
-	p.set, p.remove, p.response = slices.Clip(p.set), slices.Clip(p.remove), w.b
+	p.set, p.remove, p.response = exact(p.set), exact(p.remove), bytes.Clone(w.b)
+}
+
+// exact copies a list that lives on into no more memory than it needs.
+func exact[T any](list []T) []T {
+	return append(make([]T, 0, len(list)), list...)
 }
 
 // size is about how many bytes it keeps in memory.
