@@ -55,23 +55,22 @@ func (v *Verifier) Inspect(ctx context.Context, token string) *Inspection {
 	if !in.check("form", err, "%d bytes, %d segments", len(token), 1+strings.Count(token, ".")) {
 		return in
 	}
-	raw := append(make([]byte, 0, 2*len(token)), token...)
 	if in.Header, err = segmentEncoding.DecodeString(token[:firstDot]); err != nil {
 		in.Header = nil
 	}
 	if in.Claims, err = segmentEncoding.DecodeString(token[firstDot+1 : lastDot]); err != nil {
 		in.Claims = nil
 	}
-	head, err := decodeHeader(raw, firstDot)
+	head, err := decodeHeader(token[:firstDot])
 	if !in.check("header", err, "alg %s, kid %s", quote(head.alg), quote(head.kid)) {
 		return in
 	}
-	v.inspectSignature(ctx, in, head, raw, firstDot, lastDot)
+	v.inspectSignature(ctx, in, head, token, firstDot, lastDot)
 	v.inspectClaims(in)
 	return in
 }
 
-func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head header, raw []byte, firstDot, lastDot int) {
+func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head header, token string, firstDot, lastDot int) {
 	alg, err := v.algorithm(head.alg)
 	if in.check("algorithm", err, "%s; accepted: %v", quote(head.alg), v.algorithms) {
 		if in.Key, err = v.find(ctx, head.kid, alg); err != nil {
@@ -85,7 +84,7 @@ func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head he
 		in.skip("signature", "no key to check it with")
 		return
 	}
-	_, err = verifySegments(in.Key, alg, raw, firstDot, lastDot)
+	_, err = verifySegments(in.Key, alg, token, firstDot, lastDot)
 	in.check("signature", err, "%s", alg)
 }
 

@@ -16,31 +16,32 @@ import (
 // jwt.Parse v2 takes claims from outside the signature, and jwk.ParseKey lets
 // short Ed25519 keys and cut RSA exponents through.
 
-// signatureVerifier checks signatures of one algorithm. It is safe for
-// concurrent use.
-type signatureVerifier = jws.Verifier
-
-// newSignatureVerifier returns the verifier of one algorithm.
-func newSignatureVerifier(alg Algorithm) (signatureVerifier, error) {
-	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
-	if err != nil {
-		return nil, fmt.Errorf("making the verifier of %s: %w", alg, err)
+// signatureVerifiers are what checks signatures, by algorithm: all keys share
+// them. They are safe for concurrent use.
+var signatureVerifiers = func() map[Algorithm]jws.Verifier {
+	verifiers := map[Algorithm]jws.Verifier{}
+	for _, alg := range append(Asymmetric(), HS256) {
+		v, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
+		if err != nil { // this jwx is not the one that this package was made for
+			panic(fmt.Sprintf("making the verifier of %s: %v", alg, err))
+		}
+		verifiers[alg] = v
 	}
-	return v, nil
-}
+	return verifiers
+}()
 
 var errPanic = errors.New("the verifier panicked")
 
-// verifySignature runs v. A panic inside is a bad signature: key material is
+// verifySignature checks a signature of one algorithm. A panic inside is a bad signature: key material is
 // checked when it is loaded, but a crash of the whole service must not hang on
 // that alone.
-func verifySignature(v signatureVerifier, signed, signature []byte, key any) (err error) {
+func verifySignature(alg Algorithm, signed, signature []byte, key any) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errPanic
 		}
 	}()
-	return v.Verify(signed, signature, key)
+	return signatureVerifiers[alg].Verify(signed, signature, key)
 }
 
 // thumbprint is the RFC 7638 SHA-256 thumbprint of a public key, in base64url.

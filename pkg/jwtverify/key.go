@@ -31,11 +31,10 @@ const secretThumbprint = "redacted"
 // when it was loaded. The zero value verifies nothing. A Key is immutable and
 // safe for concurrent use; it never prints its material.
 type Key struct {
-	id        string
-	algs      []Algorithm
-	verifiers []signatureVerifier // beside algs
-	material  any                 // ed25519.PublicKey, *rsa.PublicKey, *ecdsa.PublicKey or a secret
-	thumb     string
+	id       string
+	algs     []Algorithm
+	material any // ed25519.PublicKey, *rsa.PublicKey, *ecdsa.PublicKey or a secret
+	thumb    string
 }
 
 // secret is HMAC key material.
@@ -87,11 +86,10 @@ func (k *Key) verifies(alg Algorithm) bool { return slices.Contains(k.algs, alg)
 // verify checks a signature with one of the key's own algorithms. The errors
 // wrap ErrAlgorithm or ErrSignature.
 func (k *Key) verify(alg Algorithm, signed, signature []byte) error {
-	i := slices.Index(k.algs, alg)
-	if i < 0 {
+	if !k.verifies(alg) {
 		return fmt.Errorf("%w: the key %s is not one for %s", ErrAlgorithm, quote(k.id), alg)
 	}
-	if err := verifySignature(k.verifiers[i], signed, signature, k.material); err != nil {
+	if err := verifySignature(alg, signed, signature, k.material); err != nil {
 		if err == errPanic {
 			return fmt.Errorf("%w: key %s: %w", ErrSignature, quote(k.id), err)
 		}
@@ -110,7 +108,7 @@ func NewSecretKey(shared []byte) (*Key, error) {
 	if bytes.Contains(shared, []byte("-----BEGIN ")) || bytes.Contains(shared, []byte(`"kty"`)) {
 		return nil, errors.New("the HS256 secret is a PEM or JWK: set the type to that key's algorithm instead")
 	}
-	return newKey("", []Algorithm{HS256}, bytes.Clone(shared), secretThumbprint)
+	return &Key{algs: []Algorithm{HS256}, material: bytes.Clone(shared), thumb: secretThumbprint}, nil
 }
 
 // ParsePEM reads one public key ("PUBLIC KEY", "RSA PUBLIC KEY") or the key of
@@ -181,19 +179,7 @@ func newPublicKey(id string, public any, alg Algorithm) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newKey(id, algs, public, thumb)
-}
-
-func newKey(id string, algs []Algorithm, material any, thumb string) (*Key, error) {
-	k := &Key{id: id, algs: algs, material: material, thumb: thumb}
-	for _, alg := range algs {
-		v, err := newSignatureVerifier(alg)
-		if err != nil {
-			return nil, err
-		}
-		k.verifiers = append(k.verifiers, v)
-	}
-	return k, nil
+	return &Key{id: id, algs: algs, material: public, thumb: thumb}, nil
 }
 
 // checkRSA bounds modulus and exponent: too small is forgeable, too large

@@ -12,8 +12,9 @@ import (
 
 // Bounds of a token, checked before anything is decoded.
 const (
-	maxTokenBytes  = 16 << 10
-	maxHeaderBytes = 2 << 10
+	maxTokenBytes     = 16 << 10
+	maxHeaderBytes    = 2 << 10
+	maxSignatureBytes = maxRSABits / 8 // no key has a longer one
 )
 
 // segmentEncoding refuses padding and non-canonical trailing bits: a token has
@@ -77,8 +78,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 2. The header: what it says must be understood completely.
-	raw := append(make([]byte, 0, 2*len(token)), token...) // and room to decode into
-	head, err := decodeHeader(raw, firstDot)
+	head, err := decodeHeader(token[:firstDot])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,7 +93,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 5. The signature over exactly the bytes that were sent.
-	payload, err := verifySegments(key, alg, raw, firstDot, lastDot)
+	payload, err := verifySegments(key, alg, token, firstDot, lastDot)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,9 +131,22 @@ func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
 	return v.checkTimes(p.expiry, p.notBefore, p.issuedAt)
 }
 
-// scan finds the two dots of a compact JWS and bounds its header. It allocates
-// only to refuse.
+// scan is shape, and bounds the alphabet. It allocates only to refuse.
 func scan(token string) (firstDot, lastDot int, err error) {
+	if firstDot, lastDot, err = shape(token); err != nil {
+		return 0, 0, err
+	}
+	for i := range len(token) {
+		if !base64URLByte[token[i]] && i != firstDot && i != lastDot {
+			return 0, 0, fmt.Errorf("%w: a byte outside base64url, or not three segments", ErrMalformed)
+		}
+	}
+	return firstDot, lastDot, nil
+}
+
+// shape finds the two dots of a compact JWS and bounds its segments, at a cost
+// that hardly grows with the token: garbage is worth no hash.
+func shape(token string) (firstDot, lastDot int, err error) {
 	if token == "" || len(token) > maxTokenBytes {
 		return 0, 0, fmt.Errorf("%w: %d bytes: want 1 to %d", ErrMalformed, len(token), maxTokenBytes)
 	}
@@ -144,20 +157,18 @@ func scan(token string) (firstDot, lastDot int, err error) {
 	if firstDot > segmentEncoding.EncodedLen(maxHeaderBytes) {
 		return 0, 0, fmt.Errorf("%w: header of more than %d bytes", ErrMalformed, maxHeaderBytes)
 	}
-	for i := range len(token) {
-		if !base64URLByte[token[i]] && i != firstDot && i != lastDot {
-			return 0, 0, fmt.Errorf("%w: a byte outside base64url, or not three segments", ErrMalformed)
-		}
+	if len(token)-lastDot-1 > segmentEncoding.EncodedLen(maxSignatureBytes) {
+		return 0, 0, fmt.Errorf("%w: signature of more than %d bytes", ErrMalformed, maxSignatureBytes)
 	}
 	return firstDot, lastDot, nil
 }
 
-func decodeHeader(raw []byte, firstDot int) (header, error) {
-	all, err := appendDecoded(raw, "header", raw[:firstDot])
+func decodeHeader(segment string) (header, error) {
+	b, err := segmentEncoding.DecodeString(segment)
 	if err != nil {
-		return header{}, err
+		return header{}, fmt.Errorf("%w: header is not canonical base64url", ErrMalformed)
 	}
-	return parseHeader(all[len(raw):])
+	return parseHeader(b)
 }
 
 // appendDecoded decodes a segment into the free room behind buf.
@@ -202,7 +213,8 @@ func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, e
 
 // verifySegments checks the signature and returns the decoded payload. Both
 // are decoded first: that costs little, and a verification much.
-func verifySegments(key *Key, alg Algorithm, raw []byte, firstDot, lastDot int) ([]byte, error) {
+func verifySegments(key *Key, alg Algorithm, token string, firstDot, lastDot int) ([]byte, error) {
+	raw := append(make([]byte, 0, 2*len(token)), token...) // and room to decode into
 	withSignature, err := appendDecoded(raw, "signature", raw[lastDot+1:])
 	if err != nil {
 		return nil, err

@@ -171,10 +171,55 @@ func TestCheapChecksComeFirst(t *testing.T) {
 		mint(t, i, good(nil), jwttest.WithHeader("alg", "none")),
 		mint(t, i, good(nil), jwttest.WithHeader("crit", []string{"x"})),
 		mint(t, i, good(nil), jwttest.WithHeader("typ", "dpop+jwt")),
+		withSignature(mint(t, i, good(nil)), 1367), // a byte more than RSA of 8192 bits
 	} {
 		if id, err := v.Verify(context.Background(), token); id != nil || err == nil {
 			t.Errorf("%q passed", token)
 		}
+	}
+}
+
+// withSignature replaces a token's signature by one of n characters.
+func withSignature(token string, n int) string {
+	return token[:strings.LastIndexByte(token, '.')+1] + strings.Repeat("A", n)
+}
+
+// What no key can have signed is refused before it is hashed; what one could is
+// looked at.
+func TestLongestSignature(t *testing.T) {
+	i := newIssuer(t)
+	cache, err := jwtverify.NewCache(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config(mustSet(t, newForge(t).keys...))
+	c.Cache = cache
+	v := newVerifier(t, c)
+	for n, want := range map[int]struct {
+		lookup jwtverify.Lookup
+		err    error
+	}{
+		1366: {jwtverify.Miss, jwtverify.ErrUnknownKey},
+		1367: {jwtverify.NoLookup, jwtverify.ErrMalformed},
+	} {
+		_, lookup, err := v.VerifyLookup(t.Context(), withSignature(mint(t, i, good(nil)), n))
+		if lookup != want.lookup || !errors.Is(err, want.err) {
+			t.Errorf("%d characters: %v, %v", n, lookup, err)
+		}
+	}
+}
+
+// A claim that is spelled with escapes is the same claim.
+func TestEscapedClaimNames(t *testing.T) {
+	i := newIssuer(t)
+	v := newVerifier(t, config(keySet(t, i)))
+	claims := good(map[string]any{"a\"b": "c", "é": "d"})
+	id, err := v.Verify(t.Context(), mint(t, i, claims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.Claims["a\"b"] != "c" || id.Claims["é"] != "d" || len(id.Claims) != len(claims) {
+		t.Errorf("%v", id.Claims)
 	}
 }
 
