@@ -163,15 +163,19 @@ func isTokenText(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		switch c := s[i]; {
-		case isAlphanumeric(c):
-		case c == '-' || c == '.' || c == '_' || c == '~' || c == '+' || c == '/' || c == '=':
-		default:
+		if !tokenByte[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var tokenByte = func() (t [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=") {
+		t[c] = true
+	}
+	return t
+}()
 
 // Strip returns the Cookie header without the token's cookie, for an upstream
 // that must not see it. keep is false where nothing is left: remove the header.
