@@ -81,24 +81,27 @@ func TestDifferences(t *testing.T) {
 	cfg := load(t, "../../demo/ussoauthz.yaml")
 	const me, public = "{host: acme.example, path: /me}", "{host: acme.example, path: /}"
 	for _, test := range []struct{ request, token, expect, want string }{
-		{me, "none", "{status: 200}", "status: expected 200, got 401"},
-		{me, "{}", "{status: 403}", "status: expected 403, got 200"},
-		{me, "none", "{reason: allowed}", "reason: expected allowed, got token_not_found"},
-		{me, "{}", "{reason: no_route}", "reason: expected no_route, got allowed"},
-		{me, "none", "{status: 401, detail: no}", `detail: expected "no", got "A token is required"`},
-		{me, "{}", "{status: 200, detail: no}", `detail: expected "no", got none`},
-		{me, "none", "{status: 401, body: x}", `body: expected "x", got "{\"error\":\"Token not found\",\"detail\":\"A token is required\",\"reason\":\"token_not_found\"}"`},
-		{me, "none", "{status: 401, upstream: {x-user-id: null}}", "upstream x-user-id: expected none, but nothing went upstream"},
-		{me, "{}", "{status: 200, upstream: {X-User-ID: null}}", `upstream x-user-id: expected none, got "user:test"`},
-		{me, "{}", "{status: 200, upstream: {x-user-id: eve}}", `upstream x-user-id: expected "eve", got "user:test"`},
-		{me, "{}", "{status: 200, upstream: {x-roles: admin}}", `upstream x-roles: expected "admin", got none`},
-		{public, "none", "{status: 200, removed: [X-Other]}", `removed: expected x-other, got ["x-user-id" "x-tenant-id" "x-workspace-id" "x-roles" "x-scopes" "x-company-id"]`},
-		{me, "none", "{status: 401, response: {www-authenticate: null}}", `response www-authenticate: expected none, got "Bearer realm=\"acme\""`},
-		{me, "none", "{status: 401, response: {retry-after: 5}}", `response retry-after: expected "5", got none`},
+		{me, "none", "{status: 200}", "- status: 200\n+ status: 401"},
+		{me, "{}", "{status: 403}", "- status: 403\n+ status: 200"},
+		{me, "none", "{reason: allowed}", "- reason: allowed\n+ reason: token_not_found"},
+		{me, "{}", "{reason: no_route}", "- reason: no_route\n+ reason: allowed"},
+		{me, "none", "{status: 401, detail: no}", `- detail: "no"` + "\n" + `+ detail: "A token is required"`},
+		{me, "{}", "{status: 200, detail: no}", `- detail: "no"` + "\n" + `+ detail: none`},
+		{me, "none", "{status: 401, body: x}", `- body: "x"` + "\n" + `+ body: "{\"error\":\"Token not found\",\"detail\":\"A token is required\",\"reason\":\"token_not_found\"}"`},
+		{me, "none", "{status: 401, upstream: {x-user-id: null}}", "- upstream x-user-id: none\n+ upstream x-user-id: nothing went upstream"},
+		{me, "{}", "{status: 200, upstream: {X-User-ID: null}}", `- upstream x-user-id: none` + "\n" + `+ upstream x-user-id: "user:test"`},
+		{me, "{}", "{status: 200, upstream: {x-user-id: eve}}", `- upstream x-user-id: "eve"` + "\n" + `+ upstream x-user-id: "user:test"`},
+		{me, "{}", "{status: 200, upstream: {x-roles: admin}}", `- upstream x-roles: "admin"` + "\n" + `+ upstream x-roles: none`},
+		{public, "none", "{status: 200, removed: [X-Other]}", `- removed: x-other` + "\n" + `+ removed: ["x-user-id" "x-tenant-id" "x-workspace-id" "x-roles" "x-scopes" "x-company-id"]`},
+		{me, "none", "{status: 401, response: {www-authenticate: null}}", `- response www-authenticate: none` + "\n" + `+ response www-authenticate: "Bearer realm=\"acme\""`},
+		{me, "none", "{status: 401, response: {retry-after: 5}}", `- response retry-after: "5"` + "\n" + `+ response retry-after: none`},
 		{"{host: nobody.example, path: /}", "{}", "{status: 400}", "the request selects no tenant, so nobody signs its token: name one with signed_by"},
 	} {
 		file := write(t, "x.yaml", "cases:\n  - {name: x, request: "+test.request+", token: "+test.token+", expect: "+test.expect+"}\n")
 		got := run(t, cfg, file)[0]
+		if strings.HasPrefix(test.want, "- ") {
+			test.want = "--- expected\n+++ got\n" + test.want
+		}
 		if diff := cmp.Diff(test.want+"\n", got.Problem); diff != "" || got.Outcome == policy.TestPassed {
 			t.Errorf("%s %s: %s\n%s", test.token, test.expect, got.Outcome, diff)
 		}

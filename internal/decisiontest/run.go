@@ -91,7 +91,7 @@ func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
 		return
 	}
 	result.Outcome = policy.TestFailed
-	result.Problem = strings.Join(differences, "\n") + "\n"
+	result.Problem = "--- expected\n+++ got\n" + strings.Join(differences, "\n") + "\n"
 	result.Output = trace(r.road.Authorizer.Explain(ctx, m))
 }
 
@@ -152,12 +152,12 @@ func carry(m *extauthz.Message, source tenants.TokenSource, token string, cookie
 	return nil
 }
 
-// compare returns a line for each difference.
+// compare returns the lines of a diff: what was expected, and what came instead.
 func (e *Expect) compare(m *extauthz.Message, a *extauthz.Answer) []string {
 	var diff []string
 	differ := func(what, want, got string) {
 		if want != got {
-			diff = append(diff, fmt.Sprintf("%s: expected %s, got %s", what, want, got))
+			diff = append(diff, "- "+what+": "+want, "+ "+what+": "+got)
 		}
 	}
 	status := a.Status
@@ -180,14 +180,14 @@ func (e *Expect) compare(m *extauthz.Message, a *extauthz.Answer) []string {
 	upstream := upstream(m, a)
 	for _, name := range slices.Sorted(maps.Keys(e.Upstream)) {
 		if upstream == nil {
-			diff = append(diff, fmt.Sprintf("upstream %s: expected %s, but nothing went upstream", name, quote(e.Upstream[name])))
+			differ("upstream "+name, quote(e.Upstream[name]), "nothing went upstream")
 			continue
 		}
 		differ("upstream "+name, quote(e.Upstream[name]), quote(lookup(upstream, name)))
 	}
 	for _, name := range e.Removed {
 		if !slices.Contains(a.RemoveHeaders, name) {
-			diff = append(diff, fmt.Sprintf("removed: expected %s, got %q", name, a.RemoveHeaders))
+			differ("removed", name, fmt.Sprintf("%q", a.RemoveHeaders))
 		}
 	}
 	response := explain.Joined(a.ResponseHeaders)
