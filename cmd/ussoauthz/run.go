@@ -13,6 +13,7 @@ type commands struct {
 	Test     testCmd     `cmd:"" help:"Run Rego tests and decision tests."`
 	Explain  explainCmd  `cmd:"" help:"Show each step of a decision about one request."`
 	Revoke   revokeCmd   `cmd:"" help:"Refuse tokens before they expire."`
+	Doctor   doctorCmd   `cmd:"" help:"Ask the tenants' key servers and tell what is wrong with their answers."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it answers checks."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

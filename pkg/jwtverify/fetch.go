@@ -24,6 +24,7 @@ type result struct {
 	problems    []error // keys that were left out
 	lifetime    time.Duration
 	said        bool // the answer has a lifetime
+	header      http.Header
 	err         error
 }
 
@@ -64,6 +65,7 @@ func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
 	if err != nil {
 		return &result{err: err}
 	}
+	r.header = a.header
 	r.lifetime, r.said = lifetime(a.header)
 	if a.status == http.StatusNotModified {
 		r.notModified = true

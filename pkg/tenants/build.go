@@ -71,7 +71,18 @@ func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet,
 	if fetcher == nil {
 		return errors.New("remote keys need a Fetcher in Shared")
 	}
-	remote, err := fetcher.Open(jwtverify.RemoteConfig{
+	remote, err := fetcher.Open(c.Remote(dir))
+	if err != nil {
+		return fmt.Errorf("opening the key set: %w", err)
+	}
+	t.Keys, t.release = remote, remote.Close
+	return nil
+}
+
+// Remote is where the tenant's keys are on the network; dir is the folder that
+// file names are relative to. Its URL is "" where the keys are not there.
+func (c *Config) Remote(dir string) jwtverify.RemoteConfig {
+	return jwtverify.RemoteConfig{
 		URL:       c.JWKSURL + c.DiscoveryURL, // one of them is empty
 		Discovery: c.DiscoveryURL != "",
 		Issuers:   c.Issuer,
@@ -81,12 +92,7 @@ func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet,
 		KeyFile:   within(dir, c.JWKSTLS.KeyFile),
 		TTL:       c.JWKSCache.TTL,
 		MaxStale:  c.JWKSCache.MaxStale,
-	})
-	if err != nil {
-		return fmt.Errorf("opening the key set: %w", err)
 	}
-	t.Keys, t.release = remote, remote.Close
-	return nil
 }
 
 func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Algorithm, shared Shared) jwtverify.Config {
