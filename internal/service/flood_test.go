@@ -1,3 +1,5 @@
+//go:build !race
+
 package service_test
 
 import (
@@ -136,7 +138,7 @@ func TestFloods(t *testing.T) {
 		workers.Wait()
 	}
 	flood(size / 10)
-	memory, goroutines, fetches := heap(), runtime.NumGoroutine(), server.Fetches()
+	memory, goroutines, fetches, begun := heap(), runtime.NumGoroutine(), server.Fetches(), time.Now()
 	_, metrics := get(t, "http://"+flooded.AdminAddress().String()+"/metrics")
 
 	done := make(chan struct{})
@@ -176,8 +178,9 @@ func TestFloods(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines+20 {
 		t.Errorf("%d goroutines, %d before", n, goroutines)
 	}
-	if n := server.Fetches() - fetches; n > 4 {
-		t.Errorf("%d fetches of keys", n)
+	// Unknown kids may cause one in 30 seconds.
+	if n, most := server.Fetches()-fetches, 2+int(time.Since(begun)/(30*time.Second)); n > most {
+		t.Errorf("%d fetches of keys, want %d at most", n, most)
 	}
 	if a, b := strings.Count(after, "\n"), strings.Count(metrics, "\n"); a > b+20 {
 		t.Errorf("%d lines of metrics, %d before", a, b)
