@@ -124,7 +124,11 @@ func ask(t *testing.T, r *running, method, path, body string, change func(*http.
 // What a run counts is what the table of the documentation names, label by
 // label, and promlint has nothing to say.
 func TestMetricsPage(t *testing.T) {
-	r, token := observed(t, "decision_log: {file: {path: "+filepath.Join(t.TempDir(), "log")+"}}\n")
+	revoked := filepath.Join(t.TempDir(), "revoked.jsonl")
+	if err := os.WriteFile(revoked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, token := observed(t, "decision_log: {file: {path: "+filepath.Join(t.TempDir(), "log")+"}}\nrevocation: {file: "+revoked+"}\n")
 	conn := dial(t, r.Address(), insecure.NewCredentials())
 	for range 3 {
 		if got, err := check(t, conn, token); err != nil || got != "allowed" {
