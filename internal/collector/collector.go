@@ -17,10 +17,10 @@ const (
 	// budget is the garbage to wait for, in bytes. Go's own rule, as much as
 	// there are live objects, makes a service that keeps little collect all the
 	// time; several times as much would make one that keeps much hold it all.
-	budget = 256 << 20
+	budget = 128 << 20
 
 	mostPercent  = 400
-	leastPercent = 100 // Go's own
+	leastPercent = 50 // below Go's own 100: a service that keeps much must not hold twice of it
 
 	// limitRatio is the part of its container's memory that Go may take before
 	// it collects in earnest; the rest is for what is not Go's heap.

@@ -13,7 +13,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 400, 10 * mib: 400, 64 * mib: 400, 128 * mib: 200, 200 * mib: 128, 256 * mib: 100, 4096 * mib: 100} {
+	for live, want := range map[uint64]int{0: 400, 10 * mib: 400, 32 * mib: 400, 64 * mib: 200, 128 * mib: 100, 200 * mib: 64, 256 * mib: 50, 4096 * mib: 50} {
 		if got := collector.Percent(live); got != want {
 			t.Errorf("%d MiB live: %d, want %d", live/mib, got, want)
 		}
@@ -62,7 +62,7 @@ func TestFit(t *testing.T) {
 		collector.Fit(ctx, log)
 		collectUntil(t, 400)
 		live := make([]byte, 512<<20) // never touched, so that it takes no memory
-		collectUntil(t, 100)
+		collectUntil(t, 50)
 		runtime.KeepAlive(live)
 		collectUntil(t, 400)
 		stop()
