@@ -37,7 +37,7 @@ test: unit e2e ## every test; needs python3 and a network, for Envoy
 unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -run Allocations ./pkg/policy # the race detector allocates
-	$(GO) test -run TestFloods ./internal/service # 100,000 checks, too many for the race detector
+	$(GO) test -run 'TestFloods|TestLargeConfiguration' ./internal/service # too much for the race detector
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
 
 .PHONY: e2e

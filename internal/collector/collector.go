@@ -17,7 +17,7 @@ const (
 	// budget is the garbage to wait for, in bytes. Go's own rule, as much as
 	// there are live objects, makes a service that keeps little collect all the
 	// time; several times as much would make one that keeps much hold it all.
-	budget = 128 << 20
+	budget = 32 << 20
 
 	mostPercent  = 400
 	leastPercent = 50 // below Go's own 100: a service that keeps much must not hold twice of it
@@ -34,7 +34,7 @@ func Fit(ctx context.Context, log *slog.Logger) {
 		log.Debug("no memory limit was set", slog.Any("error", err)) // no container, or no Linux
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(mostPercent)
+		debug.SetGCPercent(100) // until it is known what is live: a start makes much garbage
 		follow(ctx)
 	}
 }
