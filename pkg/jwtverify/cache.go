@@ -1,36 +1,24 @@
 package jwtverify
 
 import (
-	"container/heap"
-	"container/list"
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"math"
-	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/puzpuzpuz/xsync/v4"
+
+	"github.com/ussoio/ussoauthz/pkg/fairshare"
 )
 
 // Cache keeps tokens that were verified, so that a token that comes again costs
 // no signature. Verifiers share one; an entry serves only the Verifier that made
 // it, and only after its times and its key were checked again. It never holds a
-// token, but its SHA-256. It is safe for concurrent use.
-//
-// Its memory goes to whoever needs it. Where it is full, the Verifier with the
-// most makes room, whoever asks: one that takes no more than its even share
-// never loses an entry to the tokens of another.
+// token, but its SHA-256. Each Verifier has a fair share of it. It is safe for
+// concurrent use.
 type Cache struct {
-	entries *xsync.Map[cacheKey, *cacheEntry] // a hit takes no lock and no memory
+	kept    *fairshare.Cache[cacheKey, verified]
 	flights *xsync.Map[cacheKey, chan struct{}]
-	max     int64
-
-	mu     sync.Mutex // of what follows; for new tokens, which cost a signature
-	bytes  int64
-	shares shareHeap
-	expiry expiryHeap
 }
 
 // Lookup is what a cache had to do with an outcome.
@@ -43,39 +31,26 @@ const (
 	Hit
 )
 
+type cacheShare = fairshare.Share[cacheKey, verified]
+
 // cacheKey is the whole identity of an entry. A shorter hash would let two
 // tokens meet; the signature would let a malleable one in.
 type cacheKey struct {
-	share *share // the Verifier's: its tenant, its keys, its rules
+	share *cacheShare // the Verifier's: its tenant, its keys, its rules
 	token [sha256.Size]byte
 }
 
-type cacheEntry struct {
+type verified struct {
 	id    *Identity
 	proof *Proof
-	used  atomic.Bool // since it was last spared
-
-	key    cacheKey
-	until  int64         // Unix time at which it is of no use any more
-	order  *list.Element // in share.oldest
-	expiry int           // place in Cache.expiry
 }
 
-// share is what one Verifier has in a Cache. Cache.mu guards it.
-type share struct {
-	bytes  int64
-	oldest list.List // of *cacheEntry
-	place  int       // in Cache.shares
-}
-
+// entryOverhead is what an entry holds beside the claims, which take about
+// three times the token's own bytes, and what is derived from them, which may
+// take as much as the token and derivedOverhead.
 const (
-	// entryOverhead is what an entry holds beside the claims, which take about
-	// three times the token's own bytes, and what is derived from them, which
-	// may take as much as the token and derivedOverhead.
 	entryOverhead   = 1 << 10
 	derivedOverhead = 512
-	// maxSpared bounds the work of one eviction, and of one round of expiry.
-	maxSpared = 16
 )
 
 // NewCache returns a cache of about maxBytes. Refused tokens are never in it,
@@ -84,134 +59,20 @@ func NewCache(maxBytes int64) (*Cache, error) {
 	if maxBytes <= 0 {
 		return nil, fmt.Errorf("making a token cache of %d bytes: none is made by leaving it out", maxBytes)
 	}
-	return &Cache{entries: xsync.NewMap[cacheKey, *cacheEntry](), flights: xsync.NewMap[cacheKey, chan struct{}](), max: maxBytes}, nil
+	return &Cache{kept: fairshare.New[cacheKey, verified](maxBytes), flights: xsync.NewMap[cacheKey, chan struct{}]()}, nil
 }
 
 // Len returns how many tokens are kept.
-func (c *Cache) Len() int { return c.entries.Size() }
+func (c *Cache) Len() int { return c.kept.Len() }
 
 // Bytes returns about how much memory they take.
-func (c *Cache) Bytes() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bytes
-}
+func (c *Cache) Bytes() int64 { return c.kept.Bytes() }
 
-// join makes a place for one more Verifier.
-func (c *Cache) join() *share {
-	s := &share{}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	heap.Push(&c.shares, s)
-	return s
-}
-
-func (e *cacheEntry) weight() int64 {
-	return entryOverhead + 3*int64(e.proof.size) + int64(maxDerived(e.proof))
+func weight(p *Proof) int64 {
+	return entryOverhead + 3*int64(p.size) + int64(maxDerived(p))
 }
 
 func maxDerived(p *Proof) int { return derivedOverhead + p.size }
-
-// keep puts an entry in. What is of no use any more leaves first.
-func (c *Cache) keep(e *cacheEntry, now int64) {
-	w := e.weight()
-	if w > c.max {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old, ok := c.entries.Load(e.key); ok { // two requests brought the same new token
-		c.remove(old)
-	}
-	for range maxSpared {
-		if len(c.expiry) == 0 || c.expiry[0].until > now {
-			break
-		}
-		c.remove(c.expiry[0])
-	}
-	for c.bytes+w > c.max {
-		c.remove(c.shares[0].victim())
-	}
-	e.order = e.key.share.oldest.PushBack(e)
-	heap.Push(&c.expiry, e)
-	c.entries.Store(e.key, e)
-	c.grow(e.key.share, w)
-}
-
-// drop takes an entry out, if it is still in.
-func (c *Cache) drop(e *cacheEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.order != nil {
-		c.remove(e)
-	}
-}
-
-// remove takes out an entry that is in. mu is held.
-func (c *Cache) remove(e *cacheEntry) {
-	c.entries.Delete(e.key)
-	e.key.share.oldest.Remove(e.order)
-	e.order = nil
-	heap.Remove(&c.expiry, e.expiry)
-	c.grow(e.key.share, -e.weight())
-}
-
-func (c *Cache) grow(s *share, by int64) {
-	c.bytes += by
-	s.bytes += by
-	heap.Fix(&c.shares, s.place)
-}
-
-// victim is the oldest entry that was not used since it was last looked at, if
-// one is found soon.
-func (s *share) victim() *cacheEntry {
-	for range maxSpared {
-		e := s.oldest.Front().Value.(*cacheEntry)
-		if !e.used.Swap(false) {
-			return e
-		}
-		s.oldest.MoveToBack(e.order)
-	}
-	return s.oldest.Front().Value.(*cacheEntry)
-}
-
-// shareHeap has the largest share at its root.
-type shareHeap []*share
-
-func (h shareHeap) Len() int           { return len(h) }
-func (h shareHeap) Less(i, j int) bool { return h[i].bytes > h[j].bytes }
-func (h shareHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-func (h *shareHeap) Push(x any) {
-	s := x.(*share)
-	s.place = len(*h)
-	*h = append(*h, s)
-}
-func (h *shareHeap) Pop() any { panic("a share never leaves") }
-
-// expiryHeap has the entry that ends first at its root.
-type expiryHeap []*cacheEntry
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].until < h[j].until }
-func (h expiryHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].expiry, h[j].expiry = i, j
-}
-func (h *expiryHeap) Push(x any) {
-	e := x.(*cacheEntry)
-	e.expiry = len(*h)
-	*h = append(*h, e)
-}
-func (h *expiryHeap) Pop() any {
-	last := len(*h) - 1
-	e := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return e
-}
 
 // verifyCached is Verify with a cache. What a hit can't vouch for is verified
 // from the start, so that the answer never depends on the cache.
@@ -243,25 +104,23 @@ func (v *Verifier) verifyCached(ctx context.Context, token string) (*Identity, L
 		return nil, Miss, err
 	}
 	id.Derived = &Derived{most: maxDerived(proof)}
-	v.cache.keep(&cacheEntry{id: id, proof: proof, key: key, until: v.until(proof)}, v.now().Unix())
+	v.cache.kept.Keep(v.share, key, verified{id, proof}, weight(proof), v.until(proof), v.now().Unix())
 	return id, Miss, nil
 }
 
 // cached returns the identity of a token that is kept and would be accepted
 // again, nil where there is none.
 func (v *Verifier) cached(ctx context.Context, key cacheKey) *Identity {
-	e, ok := v.cache.entries.Load(key)
-	if !ok {
+	e := v.cache.kept.Find(key)
+	if e == nil {
 		return nil
 	}
-	if v.Recheck(ctx, e.proof) != nil {
-		v.cache.drop(e)
+	if v.Recheck(ctx, e.Value.proof) != nil {
+		v.cache.kept.Drop(e)
 		return nil
 	}
-	if !e.used.Load() { // a write would take the line from the other cores
-		e.used.Store(true)
-	}
-	return e.id
+	e.Use()
+	return e.Value.id
 }
 
 // board returns what is closed when the verification of this token that is
@@ -280,10 +139,10 @@ func (c *Cache) land(key cacheKey) {
 	}
 }
 
-// until is when a proof ends.
+// until is when a proof ends, 0 for never.
 func (v *Verifier) until(p *Proof) int64 {
 	if v.skipExpiry {
-		return math.MaxInt64
+		return 0
 	}
 	return p.expiry + int64(v.leeway.Seconds()) + 1
 }

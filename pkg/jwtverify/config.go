@@ -55,7 +55,7 @@ func New(c Config) (*Verifier, error) {
 		cache:           c.Cache,
 	}
 	if c.Cache != nil {
-		v.share = c.Cache.join()
+		v.share = c.Cache.kept.Join()
 	}
 	if c.Algorithms == nil {
 		v.algorithms = Asymmetric()

@@ -40,7 +40,7 @@ type Verifier struct {
 	now             func() time.Time
 
 	cache *Cache
-	share *share // of this Verifier in the cache
+	share *cacheShare // of this Verifier in the cache
 }
 
 // Proof remembers what made an identity true, so that a cache of verified
