@@ -3,28 +3,42 @@
 package envoy
 
 import (
-	_ "embed"
+	"embed"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 )
 
-//go:embed envoy.yaml
-var file string
+//go:embed *.yaml
+var files embed.FS
 
-// Ports are the four addresses of envoy.yaml, as host:port. An empty one stays
-// as it is in the file.
+// Ports are the four addresses of a file, as host:port. An empty one stays as
+// it is in the file.
 type Ports struct {
 	Edge     string // where Envoy listens; port 0 is any free one
-	Authz    string // ussoauthz
+	Authz    string // ussoauthz; in sidecar.yaml a socket, as unix://PATH
 	Upstream string // the application
 	Admin    string // Envoy's admin interface; port 0 is any free one
 }
 
 // Config returns envoy.yaml with the addresses of p, and all else, comments
 // included, as it is in the file.
-func Config(p Ports) ([]byte, error) { return replace(file, p) }
+func Config(p Ports) ([]byte, error) { return Sample("envoy.yaml", p) }
+
+// Sample is Config for another file of this folder.
+func Sample(name string, p Ports) ([]byte, error) {
+	text, err := files.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	out, err := replace(string(text), p)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return out, nil
+}
 
 func replace(text string, p Ports) ([]byte, error) {
 	for _, a := range []struct {
@@ -38,14 +52,17 @@ func replace(text string, p Ports) ([]byte, error) {
 	} {
 		// Each address is checked, a kept one too: a file in which one moved
 		// is a fault for everybody who calls this.
-		old := "socket_address: {address: 127.0.0.1, port_value: " + a.file + "}"
+		old, write := "socket_address: {address: 127.0.0.1, port_value: "+a.file+"}", socketAddress
+		if a.what == "authz" && strings.Contains(text, pipe) {
+			old, write = pipe, pipeAddress
+		}
 		if n := strings.Count(text, old); n != 1 {
-			return nil, fmt.Errorf("envoy.yaml has %q %d times, want once", old, n)
+			return nil, fmt.Errorf("it has %q %d times, want once", old, n)
 		}
 		if a.address == "" {
 			continue
 		}
-		socket, err := socketAddress(a.address, a.listens)
+		socket, err := write(a.address, a.listens)
 		if err != nil {
 			return nil, fmt.Errorf("the %s address %q: %w", a.what, a.address, err)
 		}
@@ -69,4 +86,16 @@ func socketAddress(address string, listens bool) (string, error) {
 		return "", fmt.Errorf("%q is no host", host)
 	}
 	return fmt.Sprintf("socket_address: {address: %q, port_value: %d}", host, n), nil
+}
+
+// pipe is where a sidecar finds ussoauthz.
+const pipe = "pipe: {path: /run/ussoauthz/authz.sock}"
+
+// pipeAddress writes unix://PATH as YAML.
+func pipeAddress(address string, _ bool) (string, error) {
+	path, ok := strings.CutPrefix(address, "unix://")
+	if !ok || !strings.HasPrefix(path, "/") {
+		return "", errors.New("want unix:// and a path from the root")
+	}
+	return fmt.Sprintf("pipe: {path: %q}", path), nil
 }

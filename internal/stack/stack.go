@@ -4,6 +4,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,11 @@ type Config struct {
 	// Authz is the host:port of a service that runs already; "": Ussoauthz is
 	// started.
 	Authz string
+	// Sample is the file of the folder envoy that Envoy runs; "": envoy.yaml.
+	Sample string
+	// Socket is the path of a unix socket that the service listens on, instead
+	// of a port; Stack.Authz is unix:// and this.
+	Socket string
 	// UsualPorts tries the ports of the README first; a taken one is replaced.
 	UsualPorts bool
 	// Edit changes Envoy's configuration before it is written. nil: as shipped.
@@ -39,7 +45,7 @@ type Config struct {
 type Stack struct {
 	Edge       string // http://host:port of the edge listener
 	EnvoyAdmin string // http://host:port
-	Authz      string // host:port of the gRPC service
+	Authz      string // host:port of the gRPC service, or its unix:// socket
 	AuthzAdmin string // http://host:port; "" for Config.Authz
 
 	cfg   Config
@@ -62,6 +68,9 @@ func Start(ctx context.Context, cfg Config) (_ *Stack, err error) {
 	}
 	s.Edge, s.EnvoyAdmin = "http://"+ports[0], "http://"+ports[1]
 	s.Authz, s.AuthzAdmin = ports[2], "http://"+ports[3]
+	if cfg.Socket != "" {
+		s.Authz = "unix://" + cfg.Socket
+	}
 	if cfg.Authz != "" {
 		s.Authz, s.AuthzAdmin = cfg.Authz, ""
 	} else if err := s.StartAuthz(ctx); err != nil {
@@ -86,7 +95,7 @@ func StartService(ctx context.Context, cfg Config) (*Stack, error) {
 // StartEnvoy starts Envoy, again after it was stopped or killed, and waits until
 // it is ready.
 func (s *Stack) StartEnvoy(ctx context.Context) error {
-	text, err := envoy.Config(envoy.Ports{
+	text, err := envoy.Sample(cmp.Or(s.cfg.Sample, "envoy.yaml"), envoy.Ports{
 		Edge: s.Edge[len("http://"):], Admin: s.EnvoyAdmin[len("http://"):], Authz: s.Authz, Upstream: s.cfg.Upstream,
 	})
 	if err != nil {
