@@ -11,6 +11,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 HELM        := v4.3.1
 KUBECONFORM := v0.8.0
 PROMTOOL    := v0.311.3
+EGCTL       := v1.9.1
+ISTIOCTL    := v0.0.0-20260827124520-eed52ebb66ad
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 TIME     ?= 10s
@@ -75,6 +77,19 @@ $(TOOLS)/promtool-$(PROMTOOL):
 deploy-check: deploy-tools ## the Helm chart and the manifests, by the tools of operators
 	$(GO) vet -tags deploy ./test/deploy
 	$(GO) test -count 1 -timeout 20m -tags deploy ./test/deploy
+
+# Envoy Gateway's and Istio's own, built once for each version.
+$(TOOLS)/egctl-$(EGCTL):
+	@echo "building egctl $(EGCTL), which takes ten minutes"
+	GOBIN=$(TOOLS) $(GO) install -p 1 github.com/envoyproxy/gateway/cmd/egctl@$(EGCTL) && touch $@
+$(TOOLS)/istioctl-$(ISTIOCTL):
+	@echo "building istioctl $(ISTIOCTL), which takes ten minutes"
+	GOBIN=$(TOOLS) $(GO) install -p 1 istio.io/istio/istioctl/cmd/istioctl@$(ISTIOCTL) && touch $@
+
+.PHONY: mesh-check
+mesh-check: $(TOOLS)/egctl-$(EGCTL) $(TOOLS)/istioctl-$(ISTIOCTL) ## the manifests by egctl and istioctl; UPDATE=1 renews what they say
+	$(GO) vet -tags mesh ./test/mesh
+	$(GO) test -count 1 -timeout 10m -tags mesh ./test/mesh $(if $(UPDATE),-update)
 
 .PHONY: compose-e2e
 compose-e2e: ## docker-compose.yaml for real; starts a Docker engine as root where none answers

@@ -23,9 +23,9 @@ func sample(name string) func(*world, *stack.Config) {
 var spoofed = [][2]string{{"X-User-Id", "admin"}, {"X-Roles", "admin"}, {"X-Scopes", "delete:posts"}, {"X-Company-Id", "evil"}, {"X-Envoy-Auth-Failure-Mode-Allowed", "true"}}
 
 // guarded asks what every sample must answer, whatever it is for.
-func guarded(t *testing.T, w *world) {
+func guarded(t *testing.T, w *world, host string) {
 	t.Helper()
-	a := w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice, Headers: spoofed}, 1)
+	a := w.do(t, tour.Step{Host: host, Path: "/me", Token: alice, Headers: spoofed}, 1)
 	err := tour.Step{Status: http.StatusOK, Identity: map[string]string{
 		"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts",
 	}}.Check(a)
@@ -35,7 +35,7 @@ func guarded(t *testing.T, w *world) {
 	if a.Seen.Get("X-Envoy-Auth-Failure-Mode-Allowed") != "" {
 		t.Error("a header of Envoy's own came from the client")
 	}
-	a = w.do(t, tour.Step{Host: "acme.example", Path: "/", Headers: spoofed}, 2)
+	a = w.do(t, tour.Step{Host: host, Path: "/", Headers: spoofed}, 2)
 	if err := (tour.Step{Status: http.StatusOK}).Check(a); err != nil {
 		t.Errorf("a public page: %v", err)
 	}
@@ -46,7 +46,7 @@ func guarded(t *testing.T, w *world) {
 		{Title: "another spelling", Path: "/a%2Fb", Token: alice, Status: 400, Reason: "envoy"},
 		{Title: "an underscore", Path: "/me", Token: alice, Headers: [][2]string{{"x_user_id", "admin"}}, Status: 400, Reason: "envoy"},
 	} {
-		tt.Host = "acme.example"
+		tt.Host = host
 		if err := tt.Check(w.do(t, tt, 3)); err != nil {
 			t.Errorf("%s: %v", tt.Title, err)
 		}
@@ -54,11 +54,11 @@ func guarded(t *testing.T, w *world) {
 }
 
 // unguarded ends the service, and asks again.
-func unguarded(t *testing.T, w *world) {
+func unguarded(t *testing.T, w *world, host string) {
 	t.Helper()
 	w.AuthzProcess().Kill()
 	for _, path := range []string{"/", "/me"} {
-		if a := w.do(t, tour.Step{Host: "acme.example", Path: path, Token: alice}, 4); a.Status != http.StatusServiceUnavailable || a.Seen != nil {
+		if a := w.do(t, tour.Step{Host: host, Path: path, Token: alice}, 4); a.Status != http.StatusServiceUnavailable || a.Seen != nil {
 			t.Errorf("%s with nobody to ask: %d %s", path, a.Status, a.Body)
 		}
 	}
@@ -96,7 +96,7 @@ func TestSidecar(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // the system cleans its folder too
 	socket := filepath.Join(dir, "authz.sock")
 	w := start(t, sample("sidecar.yaml"), func(_ *world, c *stack.Config) { c.Socket = socket })
-	guarded(t, w)
+	guarded(t, w, "acme.example")
 	info, err := os.Stat(socket)
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestSidecar(t *testing.T) {
 	if info.Mode().Type() != os.ModeSocket || info.Mode().Perm() != 0o660 {
 		t.Errorf("the socket is %v", info.Mode())
 	}
-	unguarded(t, w)
+	unguarded(t, w, "acme.example")
 	// One that was killed leaves its socket behind; the next takes the place.
 	if err := w.StartAuthz(t.Context()); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestSidecar(t *testing.T) {
 // envoy/tenants.yaml: the host picks the tenant, and nothing that a client sends.
 func TestTenantsByHost(t *testing.T) {
 	w := start(t, sample("tenants.yaml"))
-	guarded(t, w)
+	guarded(t, w, "acme.example")
 	gwen := &tour.Token{Tenant: "globex", Subject: "user:gwen"}
 	named := [][2]string{{"X-Tenant-Id", "globex"}}
 	for _, tt := range []tour.Step{
@@ -142,7 +142,7 @@ func TestTenantsByHost(t *testing.T) {
 	if asked := w.checked(t) - before; asked != 0 || before == 0 {
 		t.Errorf("%d checks about hosts that nobody has, %d before", asked, before)
 	}
-	unguarded(t, w)
+	unguarded(t, w, "acme.example")
 }
 
 // envoy/jwt-authn.yaml: each of the two refuses what the other would let pass.
@@ -158,7 +158,7 @@ func TestJWTAuthnInFront(t *testing.T) {
 	eventually(t, func() bool {
 		return w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice}, 8).Status == http.StatusOK
 	})
-	guarded(t, w)
+	guarded(t, w, "acme.example")
 	if err := (tour.Step{Status: 200, Identity: map[string]string{"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts"}}).
 		Check(w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice, Cookie: true}, 9)); err != nil {
 		t.Errorf("by cookie: %v", err)
@@ -205,5 +205,5 @@ func TestJWTAuthnInFront(t *testing.T) {
 	if err := lower.Check(w.do(t, lower, 11)); err != nil {
 		t.Errorf("another spelling of Bearer: %v", err)
 	}
-	unguarded(t, w)
+	unguarded(t, w, "acme.example")
 }
