@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -38,7 +37,7 @@ type file struct {
 // read takes what the file says. A line that can't be read takes none of the
 // others out of force; a file that can't be read takes nothing.
 func (f *file) read() bool {
-	text, err := readFile(f.path)
+	text, err := readBounded(f.path, maxFile)
 	if err != nil {
 		f.unavailable(err)
 		return false
@@ -64,26 +63,6 @@ func (f *file) read() bool {
 	}
 	f.replace(content, beyond)
 	return true
-}
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s is larger than %d MiB", path, maxFile>>20)
-	}
-	return text, err
 }
 
 // Append writes an entry at the end of a file, which it makes where there is

@@ -15,7 +15,8 @@ import (
 
 // Config says where revocations come from.
 type Config struct {
-	File string // JSON lines; "": none
+	File  string // JSON lines; "": none
+	Redis Redis  // the zero value: none
 
 	// Deny makes Revoked fail while a source is unavailable. Otherwise what is
 	// known stays in force.
@@ -47,7 +48,8 @@ type List struct {
 }
 
 // Open reads the sources and follows them until Close. A source that can't be
-// read is no error: it is unavailable, and tried again.
+// read is no error: it is unavailable, and tried again. Of Redis it waits for
+// the first reading, or the first fault, some seconds at most.
 func Open(ctx context.Context, cfg Config) *List {
 	if cfg.MaxEntries <= 0 {
 		cfg.MaxEntries = maxEntries
@@ -62,6 +64,9 @@ func Open(ctx context.Context, cfg Config) *List {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.File != "" {
 		l.followFile(ctx)
+	}
+	if cfg.Redis.Enabled() {
+		l.followRedis(ctx)
 	}
 	l.running.Go(func() { l.sweeping(ctx) })
 	return l

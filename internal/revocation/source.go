@@ -44,9 +44,10 @@ type source struct {
 	available atomic.Bool
 	dropped   atomic.Int64
 
-	mu     sync.Mutex // of writers, and of what follows
-	synced time.Time
-	err    error
+	mu        sync.Mutex    // of writers, and of what follows
+	meanwhile map[key]value // what was put while the whole content is read; nil: it is not
+	synced    time.Time
+	err       error
 }
 
 func newSource(name string, cfg Config) *source {
@@ -78,11 +79,49 @@ func (s *source) older(k key, id *jwtverify.Identity) bool {
 // deadline is the end of entries that still count.
 func (s *source) deadline() int64 { return s.cfg.Clock().Add(-Grace).UnixMicro() }
 
-// replace makes the entries those of a source's whole content, with no moment
-// in which one that stays is missing. It reports whether there was room for all.
+// begin says that the whole content is read from now on: what put gets
+// meanwhile may not be in it.
+func (s *source) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.meanwhile = map[key]value{}
+}
+
+// put brings an entry into force beside the others. There may be no room.
+func (s *source) put(e Entry) {
+	k, v := e.key(), e.value()
+	if v.expires < s.deadline() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, found := s.entries.Load(k)
+	if !found && s.entries.Size() >= s.cfg.MaxEntries {
+		s.dropped.Add(1)
+		s.fail(errFull(1, s.cfg.MaxEntries))
+		return
+	}
+	v = v.and(old)
+	s.entries.Store(k, v)
+	if s.meanwhile != nil {
+		s.meanwhile[k] = v
+	}
+}
+
+// replace makes the entries those of a source's whole content and of what was
+// put since begin, with no moment in which one that stays is missing. beyond
+// says for how many of the content there was no room.
 func (s *source) replace(content map[key]value, beyond int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for k, v := range s.meanwhile {
+		if old, found := content[k]; found || len(content) < s.cfg.MaxEntries {
+			content[k] = v.and(old)
+		} else {
+			beyond++
+		}
+	}
+	s.meanwhile = nil
 	for k, v := range content {
 		s.entries.Store(k, v)
 	}
