@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,9 +24,11 @@ type revokeCmd struct {
 	Expires string  `default:"2160h" placeholder:"DURATION|TIME" help:"When the entry may go: not before the tokens have expired. (${default}, 90 days)"`
 }
 
+const redisWait = 10 * time.Second
+
 func (revokeCmd) Help() string {
-	return `Writes an entry where the configuration's revocation section says. Services that
-read it refuse the tokens with token_revoked within a second.
+	return `Writes an entry where the configuration's revocation section says: to the file, to
+Redis, or to both. Services that read it refuse the tokens with token_revoked within a second.
 
 Examples:
   ussoauthz revoke -c ussoauthz.yaml --tenant acme --jti 6f1c2b --expires 1h
@@ -108,13 +111,27 @@ func (c revokeCmd) write(cfg *config.Config, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if err := revocation.Append(cfg.Revocation.File, e); err != nil {
-		return fmt.Errorf("writing the revocation: %w", err)
-	}
 	line, err := e.Line()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.Out, "%s: %s\n", cfg.Revocation.File, line)
-	return nil
+	// Where one fails the other is written still: it is in force for those who
+	// read it.
+	var failed []error
+	told := func(to string, err error) {
+		if err != nil {
+			failed = append(failed, fmt.Errorf("writing the revocation to %s: %w", to, err))
+			return
+		}
+		fmt.Fprintf(s.Out, "%s: %s\n", to, line)
+	}
+	if r := cfg.Revocation.Redis; r.Enabled() {
+		ctx, cancel := context.WithTimeout(context.Background(), redisWait)
+		defer cancel()
+		told(r.URL, r.Write(ctx, e))
+	}
+	if file := cfg.Revocation.File; file != "" {
+		told(file, revocation.Append(file, e))
+	}
+	return errors.Join(failed...)
 }

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -133,7 +134,11 @@ func everyKey(c *config.Config) {
 			{Op: "upsert", Path: "/input/request/path", Value: []any{"hidden", int64(1), map[string]any{"a": true}}},
 		},
 	}
-	c.Revocation = config.Revocation{File: dir("revoked.jsonl"), OnUnavailable: "deny"}
+	c.Revocation = config.Revocation{File: dir("revoked.jsonl"), OnUnavailable: "deny", Redis: revocation.Redis{
+		URL: "rediss://redis.example:6380/3", Username: "ussoauthz", Password: "s3cret",
+		CAFile: dir("tls/ca.pem"), CertFile: dir("tls/cert.pem"), KeyFile: dir("tls/key.pem"),
+		AllowPlaintext: true, Prefix: "sso", Resync: 5 * time.Minute,
+	}}
 	c.Shutdown = config.Shutdown{Drain: time.Second, Grace: 90 * time.Second}
 	c.Routes = []tenants.Route{{Match: "/"}}
 

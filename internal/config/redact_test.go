@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -15,6 +16,7 @@ func TestRedacted(t *testing.T) {
 	c.Path = "conf/ussoauthz.yaml"
 	c.DecisionLog.Service = config.DecisionService{URL: "https://logs.example", Token: "s3cret", Headers: map[string]tenants.Secret{"X-Key": "s3cret"}}
 	c.Policy.AllowNet = []string{"opa.example"}
+	c.Revocation.Redis = revocation.Redis{URL: "rediss://redis.example", Username: "me", Password: "s3cret"}
 	acme := tenant("acme", "https://sso.example/keys?access=s3cret", "https://sso.example", "app", nil)
 	globex := tenant("globex", "", "https://globex.example", "app", func(t *tenants.Config) { t.Key, t.Type = "s3cret", "HS256" })
 	c.Tenants = []tenants.Config{acme, globex}
@@ -27,7 +29,7 @@ func TestRedacted(t *testing.T) {
 	}
 	for _, want := range []string{
 		"# conf/ussoauthz.yaml\n", "listen: 127.0.0.1:9191", "max_request_bytes: 1MiB", "timeout: " + (100 * time.Millisecond).String(),
-		"jwks_url: https://sso.example/keys?redacted", "key: '[redacted]'", "key: \"\"", "X-Key: '[redacted]'", "opa.example",
+		"jwks_url: https://sso.example/keys?redacted", "key: '[redacted]'", "key: \"\"", "X-Key: '[redacted]'", "url: rediss://redis.example", "password: '[redacted]'", "opa.example",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)

@@ -3,17 +3,20 @@ package config
 import (
 	"os"
 	"path/filepath"
+
+	"github.com/ussoio/ussoauthz/internal/revocation"
 )
 
 // Revocation says where tokens are written that are refused before they expire.
 // The zero value is off but for OnUnavailable.
 type Revocation struct {
-	File          string `yaml:"file"`           // JSON lines; joined with Config.Dir
-	OnUnavailable string `yaml:"on_unavailable"` // keep what is known, or deny
+	File          string           `yaml:"file"` // JSON lines; joined with Config.Dir
+	Redis         revocation.Redis `yaml:"redis"`
+	OnUnavailable string           `yaml:"on_unavailable"` // keep what is known, or deny
 }
 
 // Enabled reports whether any token can be revoked.
-func (r Revocation) Enabled() bool { return r.File != "" }
+func (r Revocation) Enabled() bool { return r.File != "" || r.Redis.Enabled() }
 
 // Deny reports whether tokens are refused while nobody knows what is revoked.
 func (r Revocation) Deny() bool { return r.OnUnavailable == "deny" }
@@ -21,14 +24,20 @@ func (r Revocation) Deny() bool { return r.OnUnavailable == "deny" }
 func (k *checker) revocation() {
 	r := &k.c.Revocation
 	k.oneOf("revocation.on_unavailable", r.OnUnavailable, "keep", "deny")
-	if !r.Enabled() {
-		if *r != Default().Revocation {
-			k.fault("revocation", "comes from nowhere: add file:")
-		}
-		return
+	if *r == (Revocation{OnUnavailable: "deny"}) {
+		k.fault("revocation", "comes from nowhere: add file: or redis:")
 	}
-	// A file that is not there yet is unavailable, and no fault: the first
-	// revocation makes it.
+	for _, f := range r.Redis.Check(k.c.Dir) {
+		k.fault("revocation.redis."+f.Field, "%s", f.Problem)
+	}
+	if r.File != "" {
+		k.revocationFile(r)
+	}
+}
+
+// revocationFile checks where the file is or will be: one that is not there yet
+// is unavailable, and no fault. The first revocation makes it.
+func (k *checker) revocationFile(r *Revocation) {
 	r.File = k.c.resolve(r.File)
 	if info, err := os.Stat(filepath.Dir(r.File)); err != nil {
 		k.fault("revocation.file", "%s is in a folder that %v", quoteShort(r.File), plainError(err))

@@ -98,8 +98,14 @@ func (e Entry) Checked() (Entry, error) {
 }
 
 // Line returns the entry as JSON without a line's end. Equal entries have equal
-// lines.
-func (e Entry) Line() ([]byte, error) { return json.Marshal(e, json.Deterministic(true)) }
+// lines, and every line can be parsed.
+func (e Entry) Line() ([]byte, error) {
+	line, err := json.Marshal(e, json.Deterministic(true))
+	if err == nil && len(line) > maxLine { // names full of what JSON escapes
+		return nil, fmt.Errorf("the entry is longer than %d bytes", maxLine)
+	}
+	return line, err
+}
 
 func (e Entry) key() key {
 	switch {

@@ -14,7 +14,7 @@ func (s *Service) openRevocations(ctx context.Context, cfg *config.Config) *revo
 		return nil
 	}
 	return revocation.Open(ctx, revocation.Config{
-		File: cfg.Revocation.File, Deny: cfg.Revocation.Deny(), Log: s.log,
+		File: cfg.Revocation.File, Redis: cfg.Revocation.Redis, Deny: cfg.Revocation.Deny(), Log: s.log,
 	})
 }
 

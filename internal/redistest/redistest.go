@@ -1,0 +1,135 @@
+// Package redistest runs a real Redis for tests: the redis-server that is
+// installed, in a folder of its own. Where there is none the test fails.
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is one Redis, on a unix socket and, with TLS, on a port of loopback. It
+// ends with the test.
+type Server struct {
+	URL    string // of the socket
+	Dir    string
+	args   []string
+	t      testing.TB
+	daemon *exec.Cmd
+	ended  chan struct{}
+}
+
+// New makes a server that is not started yet. It keeps nothing over a restart
+// unless args say so.
+func New(t testing.TB, args ...string) *Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "redis") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	s := &Server{URL: "unix://" + socket, Dir: dir, t: t}
+	s.args = append([]string{"--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir, "--logfile", filepath.Join(dir, "log")}, args...)
+	t.Cleanup(func() {
+		if s.daemon != nil {
+			s.Kill()
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// Start makes and starts one.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s := New(t, args...)
+	s.Start()
+	return s
+}
+
+// Start starts it and waits until it listens.
+func (s *Server) Start() {
+	s.t.Helper()
+	_ = os.Remove(filepath.Join(s.Dir, "s")) // of a server that was killed
+	daemon, ended := exec.Command("redis-server", s.args...), make(chan struct{})
+	var out bytes.Buffer
+	daemon.Stdout, daemon.Stderr = &out, &out
+	if err := daemon.Start(); err != nil {
+		s.t.Fatalf("no Redis: apt-get install redis-server: %v", err)
+	}
+	s.daemon, s.ended = daemon, ended
+	go func() {
+		_ = daemon.Wait() // it is killed
+		close(ended)
+	}()
+	for range 1000 {
+		if c, err := net.Dial("unix", filepath.Join(s.Dir, "s")); err == nil {
+			_ = c.Close() // it listens
+			return
+		}
+		select {
+		case <-ended:
+			log, _ := os.ReadFile(filepath.Join(s.Dir, "log")) // there may be none
+			s.t.Fatalf("redis-server ended at its start: %s%s", &out, log)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	s.t.Fatal("redis-server does not listen")
+}
+
+// Kill ends it at once, as a fallen machine would.
+func (s *Server) Kill() {
+	_ = s.daemon.Process.Kill() // it ended already
+	<-s.ended
+	s.daemon = nil
+}
+
+// Pause lets it keep its connections and answer nobody, until Resume.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.daemon.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Do sends one command.
+func (s *Server) Do(args ...any) {
+	s.t.Helper()
+	opt, err := redis.ParseURL(s.URL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	opt.ReadTimeout = time.Minute
+	client := redis.NewClient(opt)
+	defer func() { _ = client.Close() }() // it was answered
+	if err := client.Do(context.Background(), args...).Err(); err != nil && err != redis.Nil {
+		s.t.Fatalf("%v: %v", args[0], err)
+	}
+}
+
+// FreePort is a port of loopback on which nobody listened a moment ago.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // only its number was wanted
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
