@@ -41,9 +41,9 @@ func goodFiles() map[string]struct {
 			c.Tenants = []tenants.Config{tenant("acme", "https://sso.acme.example/.well-known/jwks.json", "https://sso.acme.example", "my-app", nil)}
 		}, []string{`1: routes: there are none for acme: …no_route; "- match: /"`}},
 		"every_key.yaml": {everyKey, []string{
-			"40: tenants.globex.type: is HS256: ",
-			"45: tenants.acme.jwks_url: fetches keys without TLS",
-			"52: tenants.acme.verify_nbf: is off: ",
+			"52: tenants.globex.type: is HS256: ",
+			"57: tenants.acme.jwks_url: fetches keys without TLS",
+			"64: tenants.acme.verify_nbf: is off: ",
 		}},
 		"variables.yaml": {func(c *config.Config) {
 			c.Limits.MaxInFlight = 17
