@@ -207,3 +207,17 @@ func TestJWTAuthnInFront(t *testing.T) {
 	}
 	unguarded(t, w, "acme.example")
 }
+
+// Headers that a route removes go after the check: ours, not the client's. So
+// that is no place to strip what a client must not send.
+func TestRouteRemovesAfterTheCheck(t *testing.T) {
+	w := start(t, func(_ *world, c *stack.Config) {
+		c.Edit = func(text []byte) []byte {
+			return []byte(replace("route: {cluster: upstream, timeout: 15s}", "route: {cluster: upstream, timeout: 15s}\n                          request_headers_to_remove: [x-user-id]")(string(text)))
+		}
+	})
+	a := w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice}, 1)
+	if a.Seen.Get("X-Tenant-Id") != "acme" || a.Seen.Get("X-User-Id") != "" {
+		t.Errorf("%d %s, the application got %v", a.Status, a.Body, a.Seen)
+	}
+}
