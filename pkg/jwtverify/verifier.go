@@ -150,8 +150,10 @@ func shape(token string) (firstDot, lastDot int, err error) {
 	if token == "" || len(token) > maxTokenBytes {
 		return 0, 0, fmt.Errorf("%w: %d bytes: want 1 to %d", ErrMalformed, len(token), maxTokenBytes)
 	}
-	firstDot, lastDot = strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
-	if firstDot <= 0 || lastDot <= firstDot+1 || lastDot == len(token)-1 {
+	// Forwards: the search for a last byte looks at one after the other.
+	firstDot = strings.IndexByte(token, '.')
+	lastDot = firstDot + 1 + strings.IndexByte(token[firstDot+1:], '.')
+	if firstDot <= 0 || lastDot <= firstDot+1 || lastDot == len(token)-1 || strings.IndexByte(token[lastDot+1:], '.') >= 0 {
 		return 0, 0, fmt.Errorf("%w: not three segments", ErrMalformed)
 	}
 	if firstDot > segmentEncoding.EncodedLen(maxHeaderBytes) {
