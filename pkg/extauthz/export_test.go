@@ -86,3 +86,6 @@ func Deciding(a *Authorizer, m *Message) func() {
 	a.decide(context.Background(), m, &r)
 	return func() { a.policy.Decide(context.Background(), r.input) }
 }
+
+// ValidValue is validValue, to be compared with httpguts.
+var ValidValue = validValue
