@@ -86,6 +86,8 @@ func (z size) scenarios() []scenario {
 		return s
 	}
 	plain := setup(nil)
+	// What is sent once fills the caches, and would push out what is hot.
+	apart := func(name string) world.Setup { return setup(func(s *world.Setup) { s.Apart = name }) }
 	allowed := drive.Want{Reason: string(answers.Allowed)}
 	denied := func(r answers.Reason) drive.Want { return drive.Want{Code: 16, Reason: string(r)} }
 	list := []scenario{
@@ -95,15 +97,15 @@ func (z size) scenarios() []scenario {
 		{name: report.HotUnix, setup: setup(func(s *world.Setup) { s.Unix = true }), messages: hot(1, z.users, 10)},
 		{name: report.HotLogged, setup: setup(func(s *world.Setup) { s.More = decisionLog }), messages: hot(1, z.users, 10)},
 		{name: report.Uncached, setup: setup(func(s *world.Setup) { s.More = "caches: {tokens: 0, decisions: 0}\n" }), messages: hot(1, z.users, 10)},
-		{name: report.Cold, setup: plain, messages: z.cold, once: true},
-		{name: report.Miss, setup: plain, messages: z.miss, once: true},
+		{name: report.Cold, setup: apart("cold"), messages: z.cold, once: true},
+		{name: report.Miss, setup: apart("miss"), messages: z.miss, once: true},
 		{name: report.TimeOfDay, setup: setup(func(s *world.Setup) { s.Policy = timeOfDay }), messages: hot(1, z.users, 10)},
 		{name: report.Attributes, setup: setup(func(s *world.Setup) { s.Policy = attributes }), messages: hot(1, z.users, 10)},
-		{name: report.BadSignature, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(badSignature)},
-		{name: report.UnknownKey, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(unknownKey)},
-		{name: report.Garbage, setup: plain, want: denied(answers.TokenInvalid), messages: z.bad(garbage)},
-		{name: report.Expired, setup: plain, want: denied(answers.TokenExpired), messages: z.bad(expired)},
-		{name: report.OneTenant, setup: plain, messages: hot(1, z.tenants, 10)},
+		{name: report.BadSignature, setup: apart("bad"), want: denied(answers.TokenInvalid), messages: z.bad(badSignature)},
+		{name: report.UnknownKey, setup: apart("bad"), want: denied(answers.TokenInvalid), messages: z.bad(unknownKey)},
+		{name: report.Garbage, setup: apart("bad"), want: denied(answers.TokenInvalid), messages: z.bad(garbage)},
+		{name: report.Expired, setup: apart("bad"), want: denied(answers.TokenExpired), messages: z.bad(expired)},
+		{name: report.OneTenant, setup: apart("many tokens"), messages: hot(1, z.tenants, 10)},
 		{name: report.ManyTenants, setup: setup(func(s *world.Setup) { s.Tenants = z.tenants }), messages: hot(z.tenants, z.tenants, 10)},
 		{name: report.ManyRoutes, setup: setup(func(s *world.Setup) { s.Routes = z.routes }), messages: hot(1, z.users, z.routes)},
 	}

@@ -67,7 +67,7 @@ func (r *Report) checksTable(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nOne bare `ed25519.Verify` took %s µs.\n\n", spread(r.Verify, 1))
 	if r.LogWritten > 0 {
-		fmt.Fprintf(b, "Of the decision log %.0f records were written and %.0f dropped, since the disk was slower than the checks.\n\n", r.LogWritten, r.LogDropped)
+		fmt.Fprintf(b, "Of the decision log %.0f records were written and %.0f dropped.\n\n", r.LogWritten, r.LogDropped)
 	}
 }
 

@@ -13,6 +13,7 @@ type Setup struct {
 	Keys    int    // of each tenant
 	Routes  int    // ten at least
 	Unix    bool   // listen on a socket, not on a port
+	Apart   string // another process than for the same setup with another text: its caches are its own
 	Profile bool   // serve /debug/pprof
 	Policy  string // Rego of package bench with a rule decision; "": the embedded policy
 	More    string // further sections of the file
