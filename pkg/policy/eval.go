@@ -77,6 +77,27 @@ func (e *Engine) limit(ctx context.Context) time.Duration {
 	return e.timeout
 }
 
+// stackRoom is more than the evaluation of a usual policy takes of the stack:
+// the evaluator calls itself for each step.
+const stackRoom = 24 << 10
+
+// makeRoom has the stack grow at once, while there is little on it. A request
+// may be served by a new goroutine, whose small stack would double time after
+// time below the evaluator, and each time all frames are copied and their
+// pointers mended: that took longer than the evaluation.
+//
+//go:noinline
+func makeRoom(use bool) (b byte) {
+	if use { // never: the call alone makes the room, and to clear it would cost
+		var room [stackRoom]byte
+		for i := range room {
+			room[i] = b + byte(i)
+			b = room[i/2]
+		}
+	}
+	return b
+}
+
 // eval evaluates within the time limit.
 func (e *Engine) eval(ctx context.Context, limit time.Duration, input ast.Value) (ast.Value, error) {
 	if limit <= 0 {
@@ -85,6 +106,7 @@ func (e *Engine) eval(ctx context.Context, limit time.Duration, input ast.Value)
 	// A timer instead of a goroutine for each evaluation. To look at the clock
 	// in Cancelled is cheaper only where it is rare, and then late where single
 	// steps are slow.
+	makeRoom(false)
 	cancel := topdown.NewCancel()
 	defer time.AfterFunc(limit, cancel.Cancel).Stop()
 	if e.network { // http.send looks at the context
