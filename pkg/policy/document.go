@@ -54,6 +54,7 @@ type question struct {
 	methods *grpcbody.Methods // whose messages can be read
 
 	detached bool // the document may outlive the request
+	plainly  bool // the rules are to be seen at work, not what spares them
 
 	body      *ast.Term // nil until it was read
 	truncated bool
@@ -114,6 +115,8 @@ var leaves = []leaf{
 	routeLeaf(0), routeLeaf(1), routeLeaf(2), routeLeaf(3), routeLeaf(4), routeLeaf(5), routeLeaf(6), routeLeaf(7),
 	{object: "route", name: "params", open: true, term: paramsTerm, key: paramsKey},
 	{object: "route", name: "named_workspace", hidden: true, term: workspaceTerm, key: workspaceKey},
+	// The key has what it looks at, for the rules that it stands before.
+	{object: "route", name: "permitted", hidden: true, term: permittedTerm, key: nothing},
 
 	{name: "parsed_path", open: true, term: segmentsTerm, key: segmentsKey},
 	{name: "parsed_query", open: true, term: queryMembers, key: queryKey},
@@ -433,6 +436,13 @@ func workspaceKey(b []byte, q *question, _ []pick) ([]byte, bool) {
 		return append(b, tagAbsent), true
 	}
 	return appendString(append(b, tagString), id), true
+}
+
+func permittedTerm(q *question, _ []pick) (*ast.Term, error) {
+	if q.plainly {
+		return nil, nil
+	}
+	return ast.InternedTerm(q.in.permitted()), nil
 }
 
 // attributesOf asks for the attributes once: they cost much.

@@ -112,6 +112,10 @@ func TestExplainNamesTheWorkspace(t *testing.T) {
 	if !e.Decide(t.Context(), in).Allowed || !strings.Contains(fmt.Sprint(x.Fired), "permitted") {
 		t.Errorf("fired: %v", x.Fired)
 	}
+	// And the rules that Decide is spared are there to be read.
+	if !strings.Contains(fmt.Sprint(x.Fired), "workspace_fits") || strings.Contains(fmt.Sprint(x.Failed), "input.route.permitted") || strings.Contains(x.Input, `"permitted"`) {
+		t.Errorf("fired: %v, failed: %v", x.Fired, x.Failed)
+	}
 	if strings.Contains(x.Input, "named_workspace") || !strings.Contains(x.Input, `"x-ws": "ws_1"`) {
 		t.Errorf("input: %s", x.Input)
 	}

@@ -2,12 +2,14 @@ package policy
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy/scopes"
 )
 
 // Input is what a policy can read about one request. It is built for each
@@ -38,8 +40,10 @@ type Input struct {
 // configuration is loaded: its terms, and its part of a cache's key, are built
 // once.
 type Route struct {
-	fields    [len(routeFields)]routeField
+	asked     RouteFields
+	access    scopes.Requirement
 	workspace workspaceSource
+	fields    [len(routeFields)]routeField
 }
 
 type routeField struct {
@@ -63,6 +67,8 @@ func NewRoute(f RouteFields) *Route {
 	text := func(s string) routeField { return routeField{ast.StringTerm(s), appendString(nil, s)} }
 	texts := func(l []string) routeField { return routeField{listTerm(l), appendStrings(nil, l)} }
 	return &Route{
+		asked:  f,
+		access: scopes.ParseRequirement(f.Access),
 		fields: [...]routeField{
 			text(f.Match), {ast.InternedTerm(f.Public), appendBool(nil, f.Public)},
 			texts(f.Scopes), texts(f.AnyScope), texts(f.Roles), texts(f.AllRoles),
@@ -113,6 +119,33 @@ func (in *Input) namedWorkspace() (id string, ok bool) {
 		return id, values == 1
 	}
 	return id, ok
+}
+
+// permitted is what the rule of this name in the embedded policy gives.
+func (in *Input) permitted() bool {
+	if in.Route == nil || in.Route.asked.Public || in.Identity == nil {
+		return in.Route != nil && in.Route.asked.Public
+	}
+	id, asked := in.Identity, &in.Route.asked
+	return holdsAll(id.Scopes, asked.Scopes) &&
+		(len(asked.AnyScope) == 0 || holdsAny(id.Scopes, asked.AnyScope)) &&
+		(len(asked.Roles) == 0 || holdsAny(id.Roles, asked.Roles)) &&
+		holdsAll(id.Roles, asked.AllRoles) &&
+		(asked.Workspace == "" || in.ofNamedWorkspace()) &&
+		(asked.Access == "" || in.Route.access.GrantedBy(id.Scopes))
+}
+
+func (in *Input) ofNamedWorkspace() bool {
+	id, ok := in.namedWorkspace()
+	return ok && id != "" && id == in.Identity.WorkspaceID
+}
+
+func holdsAll(held, asked []string) bool {
+	return !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(held, name) })
+}
+
+func holdsAny(held, asked []string) bool {
+	return slices.ContainsFunc(asked, func(name string) bool { return slices.Contains(held, name) })
 }
 
 // version is what opa-envoy-plugin says of the same input.

@@ -95,7 +95,7 @@ func assemble(files *loader.Result, bundles map[string]*held) (*sources, error) 
 	if err := merge(s.documents, files.Documents, "", roots); err != nil {
 		return nil, err
 	}
-	own, plain := maps.Clone(packages), replacesInput(s.modules)
+	own, plain := maps.Clone(packages), replaces(s.modules)
 	err = eachEmbedded(func(name string, raw []byte, module *ast.Module) error {
 		if own[module.Package.Path.String()] {
 			return nil
@@ -104,7 +104,10 @@ func assemble(files *loader.Result, bundles map[string]*held) (*sources, error) 
 		if plain {
 			return nil
 		}
-		return replaceRule(module, nativeWorkspace)
+		if err := replaceRule(module, nativeWorkspace); err != nil || own[library.String()] { // whose has_scope may mean something else
+			return err
+		}
+		return precedeRule(module, nativePermitted)
 	})
 	if err != nil {
 		return nil, err

@@ -27,7 +27,18 @@ const nativeWorkspace = `package usso.authz
 
 named_workspace := input.route.named_workspace`
 
-var namedWorkspace = ast.MustParseRef("input.route.named_workspace")
+// nativePermitted stands before the rules of this name and spares them: a yes of
+// Input.permitted is theirs. Where it says no they are asked, since they know
+// what is missing, and so they are where a decision is explained.
+const nativePermitted = `package usso.authz
+
+permitted if input.route.permitted`
+
+// hiddenRefs are known to the rules of ours alone.
+var hiddenRefs = []ast.Ref{
+	ast.MustParseRef("input.route.named_workspace"),
+	ast.MustParseRef("input.route.permitted"),
+}
 
 // accessBuiltin tells whether one of the scopes grants what is required.
 var accessBuiltin = &ast.Builtin{
@@ -72,6 +83,21 @@ func granted(held, required ast.Value) bool {
 // replaceRule gives a rule of a module the body that it has in source. The
 // rule's default stays. A module of another package is left as it is.
 func replaceRule(module *ast.Module, source string) error {
+	return rewriteRule(module, source, func(rules []*ast.Rule, native *ast.Rule, same func(*ast.Rule) bool) []*ast.Rule {
+		return append(slices.DeleteFunc(rules, same), native)
+	})
+}
+
+// precedeRule puts the rule in source before those of its name.
+func precedeRule(module *ast.Module, source string) error {
+	return rewriteRule(module, source, func(rules []*ast.Rule, native *ast.Rule, same func(*ast.Rule) bool) []*ast.Rule {
+		native.Location = &ast.Location{} // nowhere that an author could look
+		ast.WalkExprs(native, func(e *ast.Expr) bool { e.Location = native.Location; return false })
+		return slices.Insert(rules, slices.IndexFunc(rules, same), native)
+	})
+}
+
+func rewriteRule(module *ast.Module, source string, rewrite func(rules []*ast.Rule, native *ast.Rule, same func(*ast.Rule) bool) []*ast.Rule) error {
 	quick, err := ast.ParseModule(module.Package.Location.File, source)
 	if err != nil {
 		return err
@@ -88,20 +114,25 @@ func replaceRule(module *ast.Module, source string) error {
 	at := module.Rules[i].Location
 	rule.Module, rule.Location = module, at
 	ast.WalkExprs(rule, func(e *ast.Expr) bool { e.Location = at; return false })
-	module.Rules = append(slices.DeleteFunc(module.Rules, same), rule)
+	module.Rules = rewrite(module.Rules, rule, same)
 	return nil
 }
 
-// replacesInput tells whether a policy evaluates rules with another input than
-// the request's, which has no more than the members that users know.
-func replacesInput(modules map[string]*ast.Module) bool {
+// replaces tells whether a policy evaluates rules with another input than the
+// request's, which has no more than the members that users know, or with other
+// rules or functions than those that have a body in Go.
+func replaces(modules map[string]*ast.Module) bool {
 	found := false
 	for _, module := range modules {
 		ast.WalkWiths(module, func(with *ast.With) bool {
 			target, ok := with.Target.Value.(ast.Ref)
-			found = found || !ok || target.HasPrefix(ast.InputRootRef)
+			data := ok && target.HasPrefix(ast.DefaultRootRef)
+			found = found || !data || target.HasPrefix(library) || library.HasPrefix(target)
 			return found
 		})
 	}
 	return found
 }
+
+// library is the package that the rules with a body in Go stand in, or below.
+var library = ast.MustParseRef("data.usso")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -33,9 +34,16 @@ func TestNativeRulesAreTheRegoOnes(t *testing.T) {
 	for _, access := range []string{"read:posts", "update:media/files", "posts?owner=me", "posts?", "x/", ":", "*", "[a-"} {
 		routes = append(routes, policy.NewRoute(policy.RouteFields{Match: "a", Access: access}))
 	}
+	for _, f := range []policy.RouteFields{
+		{Public: true}, {Scopes: []string{"a"}}, {Scopes: []string{"a", "read:*"}}, {AnyScope: []string{"read:posts", "x"}}, {Roles: []string{"editor", "x"}},
+		{AllRoles: []string{"a", "editor"}}, {Scopes: []string{"a"}, Roles: []string{"a"}, AllRoles: []string{"editor"}, Workspace: "query:a", Access: "read:posts"}, {},
+	} {
+		f.Match = "r"
+		routes = append(routes, nil, policy.NewRoute(f), policy.NewRoute(f))
+	}
 	in := w.request()
-	answers := map[string]int{}
-	for i := range 3000 {
+	reasons := map[answers.Reason]int{}
+	for i := range 6000 {
 		w.step(in)
 		in.Route = routes[w.IntN(len(routes))]
 		if in.Identity != nil {
@@ -45,10 +53,10 @@ func TestNativeRulesAreTheRegoOnes(t *testing.T) {
 		if !same(got, want) {
 			t.Fatalf("seed %d, request %d: %+v, in Rego %+v\n%+v", seed, i, got, want, in)
 		}
-		answers[string(got.Reason)]++
+		reasons[got.Reason]++
 	}
-	if answers["allowed"] < 300 || answers["workspace_mismatch"] < 300 || answers["insufficient_scope"] < 100 {
-		t.Errorf("the requests are too much alike: %v", answers)
+	if reasons["allowed"] < 300 || reasons["workspace_mismatch"] < 300 || reasons["insufficient_scope"] < 100 || reasons["insufficient_role"] < 100 || reasons["no_route"] < 100 || reasons["token_not_found"] < 100 {
+		t.Errorf("the requests are too much alike: %v", reasons)
 	}
 }
 
@@ -64,6 +72,56 @@ func TestOwnLibraryWins(t *testing.T) {
 	}
 	if d := e.Decide(t.Context(), getPosts()); !d.Allowed {
 		t.Errorf("%+v", d)
+	}
+}
+
+// The embedded policy asks the library that there is: the user's own, or what
+// the user's policy puts in the place of its functions.
+func TestNativeRulesAskTheUsersLibrary(t *testing.T) {
+	library := write(t, "usso.rego", `package usso
+
+is_authenticated := true
+has_scope(_) := false
+has_any_scope(_) := true
+has_role(_) := true
+has_any_role(_) := true
+same_workspace(_) := true
+access(_) := true
+`)
+	replaced := write(t, "test.rego", `package test
+
+nobody(_) := false
+decision := answer if answer := data.usso.authz.decision with data.usso.has_scope as nobody
+`)
+	for _, tt := range []struct {
+		name string
+		cfg  policy.Config
+		want answers.Reason
+	}{
+		{"a package of the user's own", policy.Config{Paths: []string{library}}, answers.InsufficientScope},
+		{"a function replaced", policy.Config{Paths: []string{replaced}, Entrypoint: "test/decision"}, answers.InsufficientScope},
+		{"ours", policy.Config{}, answers.Allowed},
+	} {
+		e, err := policy.New(t.Context(), tt.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := e.Decide(t.Context(), getPosts()); d.Reason != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.name, d, tt.want)
+		}
+	}
+}
+
+// What spares the rules is nothing that a recorded document could say.
+func TestReplayAsksTheRules(t *testing.T) {
+	e, err := policy.New(t.Context(), policy.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _, err := e.Replay(t.Context(), []byte(`{"identity": {"scopes": [], "roles": []}, "route": {"permitted": true, "match": "/", "public": false,
+		"scopes": ["read:posts"], "any_scope": [], "roles": [], "all_roles": [], "workspace": "", "access": ""}}`))
+	if err != nil || d.Reason != answers.InsufficientScope {
+		t.Errorf("%+v, %v", d, err)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestAnalysis(t *testing.T) {
 		{"a text with values", `decision if $"{input.request.method}-{input.request.host}" == "x"`, "request.host request.method", ""},
 		{"a set", `decision if {input.request.method, input.request.host} == {"a"}`, "request.host request.method", ""},
 		{"a rule that is never true", "default decision := false\ndecision if { false; input.request.method }", "request.method", ""},
-		{"a rule of another package, by a variable", `decision if { some p; data.usso.authz[p] == true }`, "identity.roles identity.scopes identity.workspace_id route.access route.all_roles route.any_scope route.match route.named_workspace route.public route.roles route.scopes route.workspace", ""},
+		{"a rule of another package, by a variable", `decision if { some p; data.usso.authz[p] == true }`, "identity.roles identity.scopes identity.workspace_id route.access route.all_roles route.any_scope route.match route.named_workspace route.permitted route.public route.roles route.scopes route.workspace", ""},
 		{"the library", `decision if data.usso.access("read:x")`, "identity.scopes", ""},
 		{"the version", `decision if input.version.ext_authz == "v3"`, "version.ext_authz", ""},
 		{"the body", `decision if input.parsed_body.amount < 5`, "parsed_body.amount", ""},
@@ -122,7 +122,7 @@ func TestDefaultPolicyReads(t *testing.T) {
 	}
 	want := "input.identity.roles input.identity.scopes input.identity.workspace_id " +
 		"input.route.access input.route.all_roles input.route.any_scope input.route.match input.route.named_workspace " +
-		"input.route.public input.route.roles input.route.scopes input.route.workspace"
+		"input.route.permitted input.route.public input.route.roles input.route.scopes input.route.workspace"
 	if got := strings.Join(a.Reads, " "); got != want {
 		t.Errorf("reads %s", got)
 	}

@@ -64,6 +64,7 @@ func (r *reads) hidden() bool {
 // document for people has: the workspace that the route names.
 func restoreHidden(document map[string]any) {
 	route, request := member(document, "route"), member(document, "request")
+	delete(route, "permitted") // the rules decide
 	workspace, _ := route["workspace"].(string)
 	if workspace == "" {
 		return

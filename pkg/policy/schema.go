@@ -82,7 +82,7 @@ func (s *inputSchema) checkRef(ref ast.Ref) *ast.Error {
 			return nil
 		}
 		if at = known[string(name)]; at == nil {
-			if ref.Equal(namedWorkspace) {
+			if slices.ContainsFunc(hiddenRefs, func(r ast.Ref) bool { return r.Equal(ref) }) {
 				return nil // the policy of ours alone knows of it
 			}
 			err := ast.NewError(ast.TypeErr, ref[0].Location, "undefined ref: %v", ref)
