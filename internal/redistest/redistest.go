@@ -58,7 +58,7 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// Start starts it and waits until it listens.
+// Start starts it and waits until it has read its data.
 func (s *Server) Start() {
 	s.t.Helper()
 	_ = os.Remove(filepath.Join(s.Dir, "s")) // of a server that was killed
@@ -74,8 +74,7 @@ func (s *Server) Start() {
 		close(ended)
 	}()
 	for range 1000 {
-		if c, err := net.Dial("unix", filepath.Join(s.Dir, "s")); err == nil {
-			_ = c.Close() // it listens
+		if s.answers() {
 			return
 		}
 		select {
@@ -85,7 +84,23 @@ func (s *Server) Start() {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	s.t.Fatal("redis-server does not listen")
+	s.t.Fatal("redis-server does not answer")
+}
+
+// answers reports whether it does, be it to ask for a password: it does neither
+// while it loads.
+func (s *Server) answers() bool {
+	c, err := net.Dial("unix", filepath.Join(s.Dir, "s"))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = c.Close() }() // it was read
+	answer := make([]byte, 64)
+	if _, err := c.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	n, err := c.Read(answer)
+	return err == nil && !bytes.HasPrefix(answer[:n], []byte("-LOADING"))
 }
 
 // Kill ends it at once, as a fallen machine would.
