@@ -14,6 +14,9 @@ import "embed"
 //go:embed usso/usso.rego usso/routes.rego usso/scopes.rego authz/authz.rego
 var FS embed.FS
 
+// LibraryVersion is the version of package usso: its rule version.
+const LibraryVersion = "1.0.0"
+
 // InputSchema is the file of Schemas that describes input.
 const InputSchema = "schemas/input.json"
 

@@ -134,7 +134,7 @@ func TestStrict(t *testing.T) {
 // to change.
 var publicRules = []string{
 	"access", "access_to", "fnmatch", "has_all_roles", "has_all_scopes", "has_any_role", "has_any_scope",
-	"has_role", "has_scope", "is_authenticated", "match", "same_workspace",
+	"has_role", "has_scope", "is_authenticated", "match", "same_workspace", "version",
 }
 
 // TestMetadata holds the library to what editors and `opa inspect -a` show: the
@@ -169,5 +169,15 @@ func TestMetadata(t *testing.T) {
 	slices.Sort(named)
 	if packages != 1 || !slices.Equal(named, publicRules) {
 		t.Errorf("%d packages and the rules %v are described, want one and %v", packages, named, publicRules)
+	}
+}
+
+func TestLibraryVersion(t *testing.T) {
+	raw, err := policies.FS.ReadFile("usso/usso.rego")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "version := \"" + policies.LibraryVersion + "\"\n"; !strings.Contains(string(raw), want) {
+		t.Errorf("usso.rego does not hold %s", want)
 	}
 }

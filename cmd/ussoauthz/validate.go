@@ -71,14 +71,21 @@ func (c validateCmd) Run(ctx context.Context, s cli.Streams) error {
 	return err
 }
 
-// policy adds what there is to tell of the policy. Where the section policy has
-// faults of its own, they are all that is told of it.
+// policy adds what there is to tell of the policy, as far as the faults of its
+// section leave something to compile.
 func (v *validation) policy(ctx context.Context, cfg *config.Config) {
+	readable := *cfg
 	for _, f := range v.Faults {
-		if f.Field == "policy" || strings.HasPrefix(f.Field, "policy.") {
+		switch field, _, _ := strings.Cut(strings.TrimPrefix(f.Field, "policy."), "["); field {
+		case "policy", "paths", "allow_net": // more faults would follow from these
 			return
+		case "entrypoint":
+			readable.Policy.Entrypoint = config.Default().Policy.Entrypoint
+		case "proto_descriptor":
+			readable.Policy.ProtoDescriptor = ""
 		}
 	}
+	cfg = &readable
 	analysis, warnings, err := service.Validate(ctx, cfg)
 	v.Policy = analysis
 	for _, w := range warnings {
@@ -97,12 +104,12 @@ func (v *validation) policy(ctx context.Context, cfg *config.Config) {
 }
 
 func (v *validation) text(out, stderr io.Writer) {
+	for _, w := range v.Warnings {
+		fmt.Fprintln(stderr, "warning:", w.Error())
+	}
 	if !v.OK {
 		printFaults(stderr, v.Faults)
 		return
-	}
-	for _, w := range v.Warnings {
-		fmt.Fprintln(stderr, "warning:", w.Error())
 	}
 	fmt.Fprintf(out, "%s: ok, %s, %s\n", v.File, count(v.Tenants, "tenant"), count(v.Routes, "common route"))
 	if v.Policy == nil {
@@ -113,6 +120,7 @@ func (v *validation) text(out, stderr io.Writer) {
 		reads = strings.Join(v.Policy.Reads, ", ")
 	}
 	fmt.Fprintln(out, "the policy reads", reads)
+	fmt.Fprintln(out, "the library data.usso is", v.Policy.Library)
 	if v.Policy.Cacheable {
 		fmt.Fprintln(out, "its decisions can be kept: equal values of that give equal decisions")
 		return

@@ -254,9 +254,12 @@ func (k *checker) hosts() {
 // routes checks the common routes, and that no tenant is left without any.
 func (k *checker) routes() {
 	if len(k.c.Routes) > 0 {
-		_, faults := tenants.NewRoutes(k.c.Routes)
+		routes, faults := tenants.NewRoutes(k.c.Routes)
 		for _, f := range faults {
 			k.fault("routes"+f.Field, "%s", f.Problem)
+		}
+		for _, i := range unreachable(routes) {
+			k.warn(fmt.Sprintf("routes[%d].match", i), unreached)
 		}
 		shared := func(b block) bool { return len(b.Routes) == 0 }
 		if len(k.blocks) > 0 && !slices.ContainsFunc(k.blocks, shared) {
@@ -273,6 +276,15 @@ func (k *checker) routes() {
 	if len(without) > 0 {
 		k.warn("routes", `there are none for %s: unless the policy decides otherwise, every request is refused with no_route; "- match: /" is every method and path`, list(without, 3))
 	}
+}
+
+const unreached = "no request reaches this: more specific routes take all that it matches, or make it ambiguous"
+
+func unreachable(routes *tenants.Routes) []int {
+	if routes == nil { // it has faults
+		return nil
+	}
+	return routes.Unreachable()
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // tenantWarnings reports what a tenant may do, but rarely means.
@@ -29,6 +32,7 @@ func (k *checker) tenantWarnings(b *block) {
 		k.plainKeys(b, "jwks_url", b.JWKSURL)
 		k.plainKeys(b, "discovery_url", b.DiscoveryURL)
 	}
+	k.unreachedOf(b)
 	s := k.c.TenantSelection
 	if len(b.Hosts) == 0 && s.Header == "" && s.Default != b.ID && !k.c.Single {
 		if s.ContextExtension == "" {
@@ -36,6 +40,20 @@ func (k *checker) tenantWarnings(b *block) {
 		} else {
 			k.tenantWarn(b, "hosts", "are missing and tenant_selection.header is off: only the extension of a route selects this tenant")
 		}
+	}
+}
+
+// unreachedOf looks at inherited routes once, not for every tenant.
+func (k *checker) unreachedOf(b *block) {
+	whole, shared := k.tenantField(b, "routes")
+	if id := whole + "\x00reached"; len(b.Routes) == 0 || shared && k.reported[id] {
+		return
+	} else {
+		k.reported[id] = true
+	}
+	routes, _ := tenants.NewRoutes(b.Routes) // its faults are told
+	for _, i := range unreachable(routes) {
+		k.tenantWarn(b, fmt.Sprintf("routes[%d].match", i), unreached)
 	}
 }
 

@@ -48,8 +48,8 @@ type request struct {
 // Bounds on a request. Envoy's own defaults are 60 KiB and 100 headers; these
 // are for callers that are no Envoy.
 const (
-	maxMethod  = 32
-	maxPath    = 8 << 10
+	maxMethod  = tenants.MaxMethod
+	maxPath    = tenants.MaxPath
 	maxHeaders = 1000
 )
 

@@ -53,7 +53,8 @@ var elsewhere = map[string]string{
 type bundleCheck struct {
 	sections map[string]any
 	keys     map[string]*keys.Config
-	services map[string]rest.Client
+	named    []string               // the services of the file, with faults or not
+	services map[string]rest.Client // those without
 	faults   []Fault
 }
 
@@ -62,8 +63,8 @@ type bundleCheck struct {
 // credentials that can't be read. Relative file names begin in dir.
 func CheckBundles(sections map[string]any, dir string) []Fault {
 	c := &bundleCheck{sections: resolveFiles(sections, dir), keys: map[string]*keys.Config{}, services: map[string]rest.Client{}}
-	if c.unknown(); len(c.faults) > 0 {
-		return c.sorted() // what follows would be told twice
+	if !c.unknown() {
+		return c.sorted()
 	}
 	c.readKeys()
 	c.readServices()
@@ -85,17 +86,31 @@ func (c *bundleCheck) sorted() []Fault {
 }
 
 // unknown finds keys that OPA would read past, and sections of the wrong form.
-func (c *bundleCheck) unknown() {
+// It reports whether the sections can be told apart: what follows from a
+// misspelt one would be made up.
+func (c *bundleCheck) unknown() (ok bool) {
+	ok = true
 	for name, value := range c.sections {
 		switch problem := elsewhere[name]; {
 		case problem != "":
 			c.add(name, "%s", problem)
 		case sectionTypes[name] == nil:
 			c.add(name, "unknown key. Known here: %s", inOrder(maps.Keys(sectionTypes)))
+			ok = false
 		default:
 			c.unknownIn(value, sectionTypes[name], name)
 		}
 	}
+	for _, f := range c.faults {
+		ok = ok && (strings.Contains(f.Field, ".") || elsewhere[f.Field] != "")
+	}
+	return ok
+}
+
+// misread reports whether a field has faults already: what else there is to say
+// of it may follow from them.
+func (c *bundleCheck) misread(field string) bool {
+	return slices.ContainsFunc(c.faults, func(f Fault) bool { return f.Field == field || strings.HasPrefix(f.Field, field+".") })
 }
 
 // sectionTypes are the types that OPA reads the sections into.
@@ -194,6 +209,9 @@ func kindName(kind string) string {
 func (c *bundleCheck) readKeys() {
 	for id, part := range c.table("keys") {
 		field := "keys." + id
+		if c.misread(field) {
+			continue
+		}
 		raw, ok := c.decode(field, part, &keys.Config{})
 		if !ok {
 			continue
@@ -278,8 +296,11 @@ func (c *bundleCheck) readServices() {
 			parts[name], fields[name] = part, field
 		}
 	}
+	c.named = slices.Sorted(maps.Keys(parts))
 	for name, part := range parts {
-		c.readService(name, fields[name], part)
+		if !c.misread(fields[name]) {
+			c.readService(name, fields[name], part)
+		}
 	}
 }
 
@@ -338,11 +359,12 @@ func (c *bundleCheck) files(field string, part any) {
 	}
 }
 
-func (c *bundleCheck) serviceNames() []string { return slices.Sorted(maps.Keys(c.services)) }
-
 func (c *bundleCheck) readBundles() {
 	for name, part := range c.table("bundles") {
 		field := "bundles." + name
+		if c.misread(field) {
+			continue
+		}
 		var source bundleplugin.Source
 		if _, ok := c.decode(field, part, &source); !ok {
 			continue
@@ -381,30 +403,29 @@ func sourceProblem(name string, source *bundleplugin.Source) string {
 }
 
 func (c *bundleCheck) service(field, name string) {
-	names := c.serviceNames()
 	switch {
-	case name == "" && len(names) != 1:
+	case name == "" && len(c.named) != 1:
 		c.add(field+".service", "is missing, and there is not exactly one service")
-	case name != "" && !slices.Contains(names, name) && c.written(name):
-		// the service has a fault of its own
-	case name != "" && !slices.Contains(names, name):
-		c.add(field+".service", "names the service %q, which does not exist: write one of %s", name, strings.Join(names, ", "))
+	case name != "" && !slices.Contains(c.named, name):
+		c.add(field+".service", "names the service %q, which does not exist: write one of %s", name, strings.Join(c.named, ", "))
 	}
 }
 
-// written reports whether a service stands in the file, with a fault or not.
-func (c *bundleCheck) written(name string) bool {
-	_, ok := c.table("services")[name]
-	return ok
-}
-
 func (c *bundleCheck) signing(field string, v *bundle.VerificationConfig) {
+	if v == nil {
+		return
+	}
+	key := c.keys[v.KeyID]
 	switch {
-	case v == nil:
 	case v.KeyID != "" && c.table("keys")[v.KeyID] == nil:
 		c.add(field+".signing.keyid", "names the key %q, which is not in keys", v.KeyID)
 	case len(c.table("keys")) == 0:
 		c.add(field+".signing", "asks for a signature, but there are no keys to verify one")
+	case key == nil: // any of keys, or one that has a fault
+	case key.Key == "":
+		c.add(field+".signing.keyid", "names the key %q, which has a private_key alone: write its public half as key", v.KeyID)
+	case v.Scope != "" && key.Scope != "" && v.Scope != key.Scope:
+		c.add(field+".signing.scope", "is %q, but the key %q is for the scope %q: write one of them", v.Scope, v.KeyID, key.Scope)
 	}
 }
 
@@ -417,8 +438,8 @@ func (c *bundleCheck) persist(field string, wanted bool) {
 // pulled: OPA's OCI downloader keeps what it pulls in a folder, and panics where
 // it can't make one.
 func (c *bundleCheck) pulled(field, name string) {
-	if names := c.serviceNames(); name == "" && len(names) == 1 {
-		name = names[0]
+	if name == "" && len(c.named) == 1 {
+		name = c.named[0]
 	}
 	service, ok := c.services[name]
 	if folder, _ := c.sections["persistence_directory"].(string); ok && strings.EqualFold(service.Config().Type, "oci") && folder == "" {
@@ -428,7 +449,7 @@ func (c *bundleCheck) pulled(field, name string) {
 
 func (c *bundleCheck) readDiscovery() {
 	part := c.sections["discovery"]
-	if part == nil {
+	if part == nil || c.misread("discovery") {
 		return
 	}
 	var d discovery.Config
@@ -462,12 +483,17 @@ func WarnBundles(sections map[string]any) (warnings []Fault) {
 }
 
 func (c *bundleCheck) unsigned(field string, part map[string]any) (warnings []Fault) {
-	if part["signing"] != nil {
-		return nil
+	if signing, ok := part["signing"].(map[string]any); ok {
+		if excluded, _ := signing["exclude_files"].([]any); len(excluded) > 0 {
+			warnings = append(warnings, Fault{field + ".signing.exclude_files", "files that match are taken without a check: who can write at the server can change them"})
+		}
+		return warnings
 	}
+	told := Fault{field, `has no "signing": who can write at the server decides what is allowed`}
 	if len(c.table("keys")) > 0 {
-		warnings = append(warnings, Fault{field, `has no "signing": a bundle without a signature is accepted, though there are keys`})
+		told.Problem = `has no "signing": a bundle without a signature is accepted, though there are keys`
 	}
+	warnings = append(warnings, told)
 	service, _ := part["service"].(string)
 	for name, s := range c.table("services") {
 		table, _ := s.(map[string]any)
@@ -476,7 +502,7 @@ func (c *bundleCheck) unsigned(field string, part map[string]any) (warnings []Fa
 		if err != nil || u.Scheme != "http" || loopback(u.Hostname()) || service != "" && service != name {
 			continue
 		}
-		return append(warnings, Fault{field, "is fetched without TLS and without a signature: whoever sits on the way decides what is allowed"})
+		return append(warnings, Fault{field, "is fetched without TLS and without a signature: who sits on the way decides what is allowed"})
 	}
 	return warnings
 }

@@ -844,6 +844,8 @@ func TestBundlesConfig(t *testing.T) {
 		"decision logs":        {with(base(), "decision_logs", section{"console": true}), "decision_logs", "write decision_log"},
 		"status":               {with(base(), "status", section{"console": true}), "status", "/readyz?verbose"},
 		"discovery":            {with(base(), "discovery", section{"service": "cdn"}), "discovery.resource", "is missing"},
+		"another scope":        {with(with(base(), "keys/ci", section{"scope": "write"}), "bundles/main", section{"signing": section{"keyid": "ci", "scope": "read"}}), "bundles.main.signing.scope", `is "read", but the key "ci" is for the scope "write"`},
+		"a key that signs":     {with(with(base(), "keys/ours", section{"private_key": "x", "algorithm": "ES256"}), "bundles/main", section{"signing": section{"keyid": "ours"}}), "bundles.main.signing.keyid", "private_key alone"},
 		"a list":               {with(base(), "", section{"bundles": []any{"x"}}), "bundles", "is no section of keys"},
 		"signing without keys": {with(with(base(), "", section{"keys": section{}}), "bundles/main", section{"signing": section{"scope": "x"}}), "bundles.main.signing", "there are no keys"},
 	} {
@@ -857,11 +859,28 @@ func TestBundlesConfig(t *testing.T) {
 			}
 		})
 	}
+	all := with(with(with(base(), "services/cdn", section{"urll": "x"}), "bundles/main", section{"signing": section{"keyid": "old"}}), "keys/ci", section{"key": "x"})
+	var fields []string
+	for _, f := range policy.CheckBundles(all, t.TempDir()) {
+		fields = append(fields, f.Field)
+	}
+	if want := []string{"bundles.main.signing.keyid", "keys.ci.key", "services.cdn.urll"}; !slices.Equal(fields, want) {
+		t.Errorf("faults of %v, want %v: all in one run", fields, want)
+	}
 	warnings := policy.WarnBundles(with(base(), "services/cdn", section{"url": "http://cdn.example"}))
 	if len(warnings) != 2 || !slices.ContainsFunc(warnings, func(f policy.Fault) bool { return strings.Contains(f.Problem, "without TLS") }) {
 		t.Errorf("warnings are %q", warnings)
 	}
 	if warnings := policy.WarnBundles(with(base(), "bundles/main", section{"signing": section{"keyid": "ci"}})); len(warnings) > 0 {
+		t.Errorf("warnings are %q", warnings)
+	}
+	unsigned := base()
+	delete(unsigned, "keys")
+	if warnings := policy.WarnBundles(unsigned); len(warnings) != 1 || warnings[0].Field != "bundles.main" || !strings.Contains(warnings[0].Problem, `no "signing"`) {
+		t.Errorf("warnings are %q", warnings)
+	}
+	excluded := with(base(), "bundles/main", section{"signing": section{"keyid": "ci", "exclude_files": []any{"*"}}})
+	if warnings := policy.WarnBundles(excluded); len(warnings) != 1 || warnings[0].Field != "bundles.main.signing.exclude_files" {
 		t.Errorf("warnings are %q", warnings)
 	}
 }

@@ -120,6 +120,7 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		}
 	}
 	analysis, reads := analyze(compiler, ref, newBuiltins(compiler.Capabilities().Builtins))
+	analysis.Library = libraryOf(compiler.Modules)
 	if err := limitCalls(compiler.Modules); err != nil {
 		return nil, err
 	}

@@ -82,6 +82,7 @@ func replacedPackages(files *loader.Result) (found []Finding, err error) {
 		embedded[path] = append(embedded[path], raw)
 		return nil
 	})
+	library := libraryOf(files.ParsedModules())
 	for _, name := range slices.Sorted(maps.Keys(files.Modules)) {
 		file := files.Modules[name]
 		path := file.Parsed.Package.Path
@@ -90,9 +91,13 @@ func replacedPackages(files *loader.Result) (found []Finding, err error) {
 		if len(ours) == 0 || slices.ContainsFunc(ours, same) {
 			continue
 		}
+		versions := ""
+		if path.String() == "data.usso" {
+			versions = fmt.Sprintf(" (%s, not %s)", cmp.Or(library.Version, "of no version"), library.Embedded)
+		}
 		found = append(found, Finding{
 			File: name, Line: file.Parsed.Package.Location.Row,
-			Text: fmt.Sprintf("%s replaces the one that comes with this version, and differs from it: remove the copy, or give it a package of your own", path),
+			Text: fmt.Sprintf("%s replaces the one that comes with this version, and differs from it%s: remove the copy, or give it a package of your own", path, versions),
 		})
 	}
 	return found, err

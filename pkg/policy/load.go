@@ -60,6 +60,13 @@ func readFiles(paths []string) (*loader.Result, error) {
 	return files, nil
 }
 
+// Parse finds what New would refuse in the files without looking at them
+// together: a bundle may hold the rest.
+func Parse(paths []string) error {
+	_, err := readFiles(paths)
+	return err
+}
+
 // assemble puts the sources together: what the bundles hold, what the files
 // hold outside the bundles' roots, and the embedded packages that neither
 // writes anew. So data.usso is there whatever the user's policy is, and that

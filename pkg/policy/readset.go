@@ -20,6 +20,7 @@ import (
 // and is never cached. Data is no part of a decision's key: it changes with the
 // Engine alone, and its cache with it.
 type Analysis struct {
+	Library Library `json:"library"`
 	// Reads are the paths of input that a decision may depend on, sorted:
 	// "input.identity.scopes". "input" is all of it.
 	Reads []string `json:"reads"`

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,6 +27,12 @@ const (
 	wildSegment                // {name}
 	restSegment                // {name...}, or a trailing slash where text is ""
 	slashSegment               // {$}
+)
+
+// Bounds on a request's line: a longer one is refused.
+const (
+	MaxMethod = 32
+	MaxPath   = 8 << 10
 )
 
 // parsePattern parses a pattern. A problem that is not "" says what is wrong
@@ -73,6 +80,8 @@ func splitPattern(text string) (method, path, problem string) {
 		return "", "", fmt.Sprintf("%q is no method", method)
 	case method != strings.ToUpper(method):
 		return "", "", fmt.Sprintf("methods are upper-case: write %q", strings.ToUpper(method))
+	case len(method) > MaxMethod:
+		return "", "", fmt.Sprintf("the method can't match: requests have at most %d letters in theirs", MaxMethod)
 	case method == http.MethodConnect:
 		return "", "", "CONNECT requests are always refused: no route can allow them"
 	case path == "":
@@ -97,6 +106,9 @@ func checkPath(path string) string {
 		return "a blank can't be in a path: write %20"
 	}
 	parts := strings.Split(path[1:], "/")
+	if len(path)-wildNames(parts) > MaxPath {
+		return fmt.Sprintf("it can't match: paths of requests have at most %d bytes", MaxPath)
+	}
 	for i, part := range parts {
 		if part == "" && i < len(parts)-1 {
 			return "an empty segment ('//') can't match: such paths are refused"
@@ -111,29 +123,50 @@ func checkPath(path string) string {
 	return ""
 }
 
+// wildNames is by how much the shortest path of a pattern is shorter than the
+// pattern's own.
+func wildNames(parts []string) (n int) {
+	for _, part := range parts {
+		if strings.HasPrefix(part, "{") {
+			n += len(part) - 1
+		}
+	}
+	return n
+}
+
 func checkLiteral(part string) string {
 	text, err := url.PathUnescape(part)
 	if err != nil {
 		return "its percent-encoding is broken"
 	}
 	before, _, _ := strings.Cut(text, ";")
-	again, err := url.PathUnescape(text)
 	switch {
 	case before == "." || before == "..":
 		return "paths with dot segments are refused"
 	case strings.ContainsAny(text, `/\`):
 		return "paths with an encoded slash or a backslash are refused"
-	case err == nil && again != text:
+	case hasEscape(text):
 		return "paths that are encoded twice are refused"
 	case !utf8.ValidString(text):
 		return "it is not UTF-8"
 	}
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] == 0x7f {
-			return "paths with control bytes are refused"
-		}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return "paths with control bytes are refused"
 	}
 	return ""
+}
+
+// hasEscape tells whether another server could decode a decoded text again.
+func hasEscape(text string) bool {
+	for i := range len(text) {
+		if text[i] != '%' {
+			continue
+		}
+		if _, err := url.PathUnescape(text[i:min(i+3, len(text))]); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // parseSegments parses a path that ServeMux has accepted.

@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,6 +57,60 @@ func NewRoutes(list []Route) (*Routes, []Fault) {
 		return nil, faults
 	}
 	return r, nil
+}
+
+// Unreachable returns the routes, by index, that no request reaches: more
+// specific ones take all that they match, or make it Ambiguous. Other routes
+// that can't match are faults of NewRoutes.
+func (r *Routes) Unreachable() (list []int) {
+	deepest := 0
+	parsed := make([]pattern, len(r.list))
+	for i := range r.list {
+		method, path, _ := splitPattern(r.list[i].Match)
+		parsed[i] = pattern{method: method, segments: parseSegments(path)}
+		deepest = max(deepest, len(parsed[i].segments))
+	}
+	for i, p := range parsed {
+		if !r.reaches(i, p, deepest) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// reaches tries the paths that nobody else names: whatever takes them takes
+// every other path of the pattern too. Below the deepest pattern nothing new
+// begins.
+func (r *Routes) reaches(index int, p pattern, deepest int) bool {
+	const nobodys = "\x00" // in no pattern, and in no request
+	method := cmp.Or(p.method, nobodys)
+	hits := func(path []string) bool {
+		l := r.lookup(method, path)
+		return l != nil && l.index == index && !r.Ambiguous(method, path)
+	}
+	var path []string
+	for _, s := range p.segments {
+		switch s.kind {
+		case literalSegment:
+			path = append(path, s.text)
+		case wildSegment:
+			path = append(path, nobodys)
+		case slashSegment:
+			path = append(path, "")
+		case restSegment:
+			for below := path; len(below) <= deepest; {
+				if hits(append(slices.Clip(below), "")) {
+					return true
+				}
+				below = append(below, nobodys)
+				if hits(below) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return hits(path)
 }
 
 // Len returns how many routes there are.

@@ -11,6 +11,14 @@
 package usso
 
 # METADATA
+# title: The version of this library
+# description: |
+#   A change of what a rule answers raises the first number, a new rule the
+#   second, anything else the third.
+# scope: document
+version := "1.0.0"
+
+# METADATA
 # title: Is there a verified token?
 # description: |
 #   Looks at the scopes, which every identity has (an empty list, at the least):

@@ -86,3 +86,5 @@ test_what_is_no_question if {
 		usso.access(value) == false with input.identity as alice
 	}
 }
+
+test_version if regex.match(`^[0-9]+\.[0-9]+\.[0-9]+$`, usso.version)

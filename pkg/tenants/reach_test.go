@@ -1,0 +1,101 @@
+package tenants_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+func TestUnreachable(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		matches []string
+		want    []string
+	}{
+		{"none", []string{"/", "GET /posts/{id}", "/posts/", "GET /posts/{id}/{$}"}, nil},
+		{"one pattern", []string{"/a/{$}"}, nil},
+		{"a broad one covered by three", []string{"/b/", "/b/{$}", "/b/{x}", "/b/{x}/"}, []string{"/b/"}},
+		{"covered but for what lies deeper", []string{"/b/", "/b/{$}", "/b/{x}", "/b/{x}/{y}"}, nil},
+		{"covered but for the end", []string{"/b/{rest...}", "/b/{x}", "/b/{x}/"}, nil},
+		{"for one method alone", []string{"/b/", "GET /b/{$}", "GET /b/{x}", "GET /b/{x}/"}, nil},
+		{"covered by every method's own", []string{"GET /b/", "/b/", "GET /b/{$}", "GET /b/{x}", "GET /b/{x}/"}, []string{"GET /b/"}},
+		{"GET where HEAD has its own", []string{"GET /a", "HEAD /a"}, nil},
+		{"a slash that is ambiguous", []string{"/{x}", "/b/{$}"}, []string{"/b/{$}"}},
+		{"a slash that was meant", []string{"/b", "/b/{$}", "/{x}"}, nil},
+		{"literals beside wildcards", []string{"/{x}/{y}", "/a/{y}", "/{x}/b/c", "/a/b"}, nil},
+		{"all of it", []string{"/", "/{$}", "/{x}", "/{x}/"}, []string{"/"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var list []tenants.Route
+			for _, match := range tt.matches {
+				list = append(list, tenants.Route{Match: match})
+			}
+			routes, faults := tenants.NewRoutes(list)
+			if len(faults) > 0 {
+				t.Fatal(faults)
+			}
+			var got []string
+			for _, i := range routes.Unreachable() {
+				got = append(got, list[i].Match)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Fatalf("unreachable: %q, want %q", got, tt.want)
+			}
+			// Every path of a few names agrees.
+			reached := map[string]bool{}
+			for _, method := range []string{"GET", "HEAD", "PUT"} {
+				for _, path := range paths(4) {
+					if m, ok := routes.Match(method, path); ok && !routes.Ambiguous(method, path) {
+						reached[m.Route.Match] = true
+					}
+				}
+			}
+			for _, r := range list {
+				if reached[r.Match] == slices.Contains(got, r.Match) {
+					t.Errorf("%s: a path reaches it: %v", r.Match, reached[r.Match])
+				}
+			}
+		})
+	}
+}
+
+// paths are all of up to depth segments.
+func paths(depth int) (all [][]string) {
+	last := [][]string{{}}
+	for range depth {
+		var next [][]string
+		for _, path := range last {
+			all = append(all, append(slices.Clip(path), ""))
+			for _, name := range []string{"posts", "a", "b", "c", "x"} {
+				next = append(next, append(slices.Clip(path), name))
+			}
+		}
+		all, last = append(all, next...), next
+	}
+	return all
+}
+
+func TestPatternsThatNoRequestHas(t *testing.T) {
+	for match, words := range map[string]string{
+		strings.Repeat("M", 33) + " /":  "at most 32 letters",
+		"/" + strings.Repeat("a", 8192): "at most 8192 bytes",
+		"/%C2%85":                       "control bytes",
+		"/%zz%41":                       "percent-encoding is broken",
+		"/%25zz%2541":                   "encoded twice",
+		"/a/../b":                       "dot segments",
+		"/a//b":                         "empty segment",
+		"CONNECT /":                     "always refused",
+	} {
+		_, faults := tenants.NewRoutes([]tenants.Route{{Match: match}})
+		if len(faults) != 1 || !strings.Contains(faults[0].Problem, words) {
+			t.Errorf("%.40s: %v, want %s", match, faults, words)
+		}
+	}
+	for _, match := range []string{strings.Repeat("M", 32) + " /", "/" + strings.Repeat("a", 8191), "/100%25", "/{" + strings.Repeat("a", 9000) + "}"} {
+		if _, faults := tenants.NewRoutes([]tenants.Route{{Match: match}}); len(faults) > 0 {
+			t.Errorf("%.40s: %.200v", match, faults)
+		}
+	}
+}
