@@ -43,7 +43,7 @@ func (c *Config) Redacted() ([]byte, error) {
 const redacted = "[redacted]"
 
 // secretName are keys of sections whose types are not ours.
-var secretName = regexp.MustCompile(`(?i)(secret|token|passw|credential|private|signing|authorization|cookie|(^|_|-)key$)`)
+var secretName = regexp.MustCompile(`(?i)(secret|token|passw|api_?key|credential|private|signing|authorization|cookie|(^|_|-)key$)`)
 
 // redact hides what is secret below a node. open says that it is in a section
 // of which we know the names alone.

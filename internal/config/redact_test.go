@@ -53,7 +53,7 @@ func TestRedactedText(t *testing.T) {
 			t.Errorf("%s: %s", in, got)
 		}
 	}
-	in := `revocation: {url: "redis://u:s3cret@h", password: s3cret, keys: {k: {private_key: s3cret, key: s3cret, algorithm: RS256}}, credentials: {bearer: {token: s3cret}}}`
+	in := `revocation: {url: "redis://u:s3cret@h", password: s3cret, apikey: s3cret, api_key: s3cret, keys: {k: {private_key: s3cret, key: s3cret, algorithm: RS256}}, credentials: {bearer: {token: s3cret}}}`
 	got := config.RedactYAML(t, in)
 	if strings.Contains(got, "s3cret") || !strings.Contains(got, "RS256") {
 		t.Errorf("%s", got)

@@ -46,6 +46,7 @@ func Open(ctx context.Context, cfg *config.Config) (*Runner, error) {
 	changed, signers, err := rekey(cfg, dir)
 	if err == nil {
 		changed.Policy.Timeout = max(changed.Policy.Timeout, minTimeout)
+		changed.Revocation = config.Revocation{} // of tokens that others minted
 		r.signers = signers
 		r.road, err = service.Open(ctx, changed, slog.New(slog.DiscardHandler))
 	}

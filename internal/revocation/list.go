@@ -6,6 +6,7 @@ package revocation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -97,6 +98,17 @@ func (l *List) Revoked(name string, id *jwtverify.Identity) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// Why says which entry, of which source, revokes a token; "" where none does.
+// It is for people.
+func (l *List) Why(name string, id *jwtverify.Identity) string {
+	for _, s := range l.sources {
+		if k, found := s.match(name, id); found {
+			return fmt.Sprintf("the %s has an entry for %s", s.name, k)
+		}
+	}
+	return ""
 }
 
 // State is how a source is.

@@ -27,6 +27,14 @@ type key struct {
 	name   string
 }
 
+// String names what the key stands for as an entry does.
+func (k key) String() string {
+	if k.kind == tenant {
+		return fmt.Sprintf("the whole tenant %q", k.tenant)
+	}
+	return fmt.Sprintf("%s %q", [...]string{token: "jti", session: "session_id", subject: "sub"}[k.kind], k.name)
+}
+
 // value says until when an entry stays and, of a subject or a tenant, before
 // when a token must have been issued to be revoked; in microseconds since 1970.
 type value struct{ before, expires int64 }
@@ -55,13 +63,23 @@ func newSource(name string, cfg Config) *source {
 }
 
 func (s *source) revoked(name string, id *jwtverify.Identity) bool {
-	if id.ID != "" && s.has(key{name, token, id.ID}) || id.SessionID != "" && s.has(key{name, session, id.SessionID}) {
-		return true
+	_, found := s.match(name, id)
+	return found
+}
+
+// match returns the key of an entry that revokes a token.
+func (s *source) match(name string, id *jwtverify.Identity) (key, bool) {
+	for _, k := range [...]key{{name, token, id.ID}, {name, session, id.SessionID}} {
+		if k.name != "" && s.has(k) {
+			return k, true
+		}
 	}
-	if s.older(key{tenant: name, kind: tenant}, id) || s.older(key{name, subject, id.UserID}, id) {
-		return true
+	for _, k := range [...]key{{tenant: name, kind: tenant}, {name, subject, id.UserID}, {name, subject, id.Subject}} {
+		if s.older(k, id) {
+			return k, true
+		}
 	}
-	return id.Subject != id.UserID && s.older(key{name, subject, id.Subject}, id)
+	return key{}, false
 }
 
 func (s *source) has(k key) bool {

@@ -21,12 +21,13 @@ type Road struct {
 	Authorizer *extauthz.Authorizer
 
 	cfg         *config.Config
-	revocations *revocation.List   // nil: off; the service closes it
+	revocations *revocation.List   // nil: off; closed with a fetcher of its own, else by the service
 	fetcher     *jwtverify.Fetcher // of its own; nil: the service's
 }
 
 // Open builds the road of a configuration without a server around it: for
-// tools. Keys are fetched behind it. Close it after use.
+// tools. Keys are fetched behind it, and revocations followed. Close it after
+// use.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, error) {
 	engine, err := OpenPolicy(ctx, cfg)
 	if err != nil {
@@ -39,6 +40,15 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 		return nil, err
 	}
 	r.fetcher = fetcher
+	if list := openRevocations(ctx, cfg, log); list != nil {
+		revoking, err := r.revoking(list)
+		if err != nil {
+			list.Close()
+			r.Close()
+			return nil, err
+		}
+		return revoking, nil
+	}
 	return r, nil
 }
 
@@ -89,6 +99,7 @@ func (r *Road) Close() {
 	r.Tenants.Close()
 	if r.fetcher != nil {
 		r.fetcher.Close()
+		r.revocations.Close()
 	}
 }
 

@@ -201,7 +201,7 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	}
 	revocations := s.road.Load().revocations
 	if cfg.Revocation != s.road.Load().cfg.Revocation {
-		revocations = s.openRevocations(ctx, cfg)
+		revocations = openRevocations(ctx, cfg, s.log)
 	}
 	old, err := s.takeRevoking(ctx, road, revocations, change)
 	if err != nil {

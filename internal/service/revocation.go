@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/metrics"
@@ -9,12 +10,12 @@ import (
 )
 
 // openRevocations returns nil where nothing can be revoked.
-func (s *Service) openRevocations(ctx context.Context, cfg *config.Config) *revocation.List {
+func openRevocations(ctx context.Context, cfg *config.Config, log *slog.Logger) *revocation.List {
 	if !cfg.Revocation.Enabled() {
 		return nil
 	}
 	return revocation.Open(ctx, revocation.Config{
-		File: cfg.Revocation.File, Redis: cfg.Revocation.Redis, Deny: cfg.Revocation.Deny(), Log: s.log,
+		File: cfg.Revocation.File, Redis: cfg.Revocation.Redis, Deny: cfg.Revocation.Deny(), Log: log,
 	})
 }
 

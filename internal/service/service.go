@@ -73,7 +73,7 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 		return nil, err
 	}
 	cfg = s.cfg
-	if road, err = road.revoking(s.openRevocations(ctx, cfg)); err != nil {
+	if road, err = road.revoking(openRevocations(ctx, cfg, s.log)); err != nil {
 		return nil, err
 	}
 	s.road.Store(road)

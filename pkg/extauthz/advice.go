@@ -41,6 +41,9 @@ func (e *explainer) advice() string {
 // adviseBefore is about requests that the policy was not asked about.
 func (e *explainer) adviseBefore() string {
 	err := e.x.Answer.Err
+	if errors.Is(err, errRevoked) {
+		return e.whyRevoked(err) + ": remove it to take that back, or let the client ask for a new token"
+	}
 	switch e.x.Answer.Reason {
 	case answers.InvalidTenant:
 		return fmt.Sprintf("%v: %s", err, e.a.tenants.HowTo())

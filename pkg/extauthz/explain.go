@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -153,12 +154,36 @@ func (e *explainer) tokenSteps(ctx context.Context) {
 	}
 	switch {
 	case r.identity == nil:
+	case !e.revocationStep():
 	case r.input == nil: // a header can't carry it
 		e.step("identity", Failed, "%v", e.x.Answer.Err)
 	default:
 		id := r.identity
 		e.step("identity", OK, "user %q, workspace %q, roles %q, scopes %q", id.UserID, id.WorkspaceID, id.Roles, id.Scopes)
 	}
+}
+
+// revocationStep reports whether the token is good still.
+func (e *explainer) revocationStep() bool {
+	if e.a.revocations == nil {
+		return true
+	}
+	if _, err := e.a.revoked(&e.road); err != nil {
+		e.step("revocation", Failed, "%s", e.whyRevoked(err))
+		return false
+	}
+	e.step("revocation", OK, "no entry is for this token")
+	return true
+}
+
+// whyRevoked is err, and which entry it is, where the list can tell.
+func (e *explainer) whyRevoked(err error) string {
+	if list, ok := e.a.revocations.(interface {
+		Why(tenant string, id *jwtverify.Identity) string
+	}); ok && errors.Is(err, errRevoked) {
+		return fmt.Sprintf("%v: %s", err, list.Why(e.road.tenant.ID, e.road.identity))
+	}
+	return err.Error()
 }
 
 func (e *explainer) check(c jwtverify.Check) Step {

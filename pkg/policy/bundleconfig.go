@@ -37,7 +37,7 @@ type Fault struct{ Field, Problem string }
 var elsewhere = map[string]string{
 	"bundle":                         `is the old form: write a section of "bundles"`,
 	"decision_logs":                  "is not supported here: write decision_log, at the top of the file",
-	"status":                         "is not supported: /readyz?verbose and the metrics tell how each bundle is doing",
+	"status":                         "is not supported: /readyz?verbose tells how each bundle is doing",
 	"plugins":                        "is not supported: no plugins are built in",
 	"default_decision":               "is not supported here: write policy.entrypoint",
 	"default_authorization_decision": "is not supported: there is no API to be authorized",
