@@ -13,7 +13,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 400, 16 * mib: 400, 32 * mib: 400, 64 * mib: 200, 128 * mib: 100, 200 * mib: 64, 256 * mib: 50, 4096 * mib: 50} {
+	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 12 * mib: 400, 24 * mib: 200, 48 * mib: 100, 75 * mib: 64, 96 * mib: 50, 4096 * mib: 50} {
 		if got := collector.Percent(live); got != want {
 			t.Errorf("%d MiB live: %d, want %d", live/mib, got, want)
 		}
