@@ -111,11 +111,15 @@ func TestEverySampleIsChecked(t *testing.T) {
 }
 
 // A check runs in CI: its package is built without a tag, or with one that a
-// target of the gate sets.
-func TestChecksRunInTheGate(t *testing.T) {
-	gate, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
-	if err != nil {
-		t.Fatal(err)
+// target of the gate, or of the long job, sets.
+func TestChecksRunInCI(t *testing.T) {
+	var gate []byte
+	for _, job := range []string{"run", "long"} {
+		text, err := os.ReadFile(filepath.Join(root, ".ci", job))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gate = append(gate, text...)
 	}
 	targets := map[string]string{"deploy": "make deploy-check", "compose": "make compose-e2e", "interop": "make interop"}
 	for _, c := range checks {
@@ -126,7 +130,7 @@ func TestChecksRunInTheGate(t *testing.T) {
 		line, _, _ := strings.Cut(string(text), "\n")
 		tag, tagged := strings.CutPrefix(line, "//go:build ")
 		if tagged && (targets[tag] == "" || !strings.Contains(string(gate), targets[tag])) {
-			t.Errorf("%s: %s needs the tag %s, which .ci/run does not set", c.files, c.test, tag)
+			t.Errorf("%s: %s needs the tag %s, which no job of .ci sets", c.files, c.test, tag)
 		}
 	}
 }
