@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -283,5 +284,74 @@ func FuzzKept(f *testing.F) {
 		if again := jwtverify.SealKept("origin", at, body); !bytes.Equal(again, text) {
 			t.Fatalf("%q has another spelling: %q", text, again)
 		}
+	})
+}
+
+// Where the issuer confirms what is not in the file, the file stays as it is:
+// its age is that of other keys.
+func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, file string){
+		"a file that is gone": func(t *testing.T, file string) { must(0, os.Remove(file)) },
+		"a damaged file":      func(t *testing.T, file string) { rewrite(t, file, func(text string) string { return text[:40] }) },
+		"another set": func(t *testing.T, file string) {
+			lines := strings.SplitN(string(must(os.ReadFile(file))), "\n", 4)
+			origin, at := must(strconv.Unquote(lines[1])), must(strconv.ParseInt(lines[2], 10, 64))
+			must(0, os.WriteFile(file, jwtverify.SealKept(origin, at, []byte(jwks("b"))), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, server := t.TempDir(), newKeyServer(jwks("a"))
+				server.header["ETag"] = `"1"`
+				withStore(t, dir, server, func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
+					defer open(t, f, jwtverify.RemoteConfig{TTL: time.Hour}).Close()
+					synctest.Wait()
+					file := keptFile(t, dir)
+					spoil(t, file)
+					before, _ := os.ReadFile(file)
+					time.Sleep(3 * time.Hour)
+					synctest.Wait()
+					if after, _ := os.ReadFile(file); !bytes.Equal(before, after) {
+						t.Errorf("%q became %q", before, after)
+					}
+					if server.fetches() < 3 || s.Failures() != 0 {
+						t.Errorf("%d fetches, %d failures", server.fetches(), s.Failures())
+					}
+				})
+			})
+		})
+	}
+}
+
+// A file that can't be removed when its last key is taken away is a failure
+// that is counted: a restart must not be a surprise.
+func TestKeptKeysThatCannotBeRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, server := t.TempDir(), newKeyServer(jwks("a"))
+		withStore(t, dir, server, func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
+			defer open(t, f, jwtverify.RemoteConfig{TTL: time.Hour}).Close()
+			synctest.Wait()
+			file := keptFile(t, dir)
+			must(0, os.Remove(file))
+			must(0, os.MkdirAll(filepath.Join(file, "full"), 0o700))
+			server.serve(`{"keys":[]}`)
+			time.Sleep(4 * time.Hour)
+			synctest.Wait()
+			if s.Failures() == 0 {
+				t.Error("no failure was counted")
+			}
+		})
+	})
+}
+
+// One key without a kid, which every token without one means, is kept too.
+func TestKeptKeyWithoutKid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		withStore(t, dir, newKeyServer(jwks("/nameless")), func(f *jwtverify.Fetcher, _ *jwtverify.KeyStore) {
+			defer open(t, f, jwtverify.RemoteConfig{}).Close()
+			synctest.Wait()
+		})
+		keptFile(t, dir)
 	})
 }
