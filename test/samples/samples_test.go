@@ -59,7 +59,7 @@ func samples(t *testing.T) []string {
 			switch {
 			case err != nil:
 				return err
-			case e.IsDir() && (e.Name() == "testdata" || dir == "." && name != "."):
+			case e.IsDir() && (e.Name() == "testdata" || e.Name() == ".ussodev" || dir == "." && name != "."):
 				return fs.SkipDir
 			case e.IsDir() || strings.HasSuffix(name, ".go") || strings.HasPrefix(e.Name(), "."):
 				return nil
