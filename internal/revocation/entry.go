@@ -107,6 +107,16 @@ func (e Entry) Line() ([]byte, error) {
 	return line, err
 }
 
+// checkedLine is Checked, and its Line: what a writer writes.
+func (e Entry) checkedLine() (Entry, []byte, error) {
+	e, err := e.Checked()
+	if err != nil {
+		return e, nil, fmt.Errorf("the entry %w", err)
+	}
+	line, err := e.Line()
+	return e, line, err
+}
+
 func (e Entry) key() key {
 	switch {
 	case e.ID != "":

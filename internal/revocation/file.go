@@ -42,26 +42,17 @@ func (f *file) read() bool {
 		f.unavailable(err)
 		return false
 	}
-	content, deadline := map[key]value{}, f.deadline()
-	number, faults, beyond := 0, 0, 0
+	r, number := f.newReading(), 0
 	for line := range bytes.Lines(text) {
 		number++
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		e, err := Parse(line)
-		switch {
-		case err == nil && f.collect(content, e, deadline):
-		case err == nil:
-			beyond++
-		default:
-			f.dropped.Add(1)
-			if faults++; faults <= maxFaults {
-				f.cfg.Log.Error("a revocation is not in force", slog.String("file", f.path), slog.Int("line", number), slog.String("error", err.Error()))
-			}
+		if err := r.take(line); err != nil && r.faults <= maxFaults {
+			f.cfg.Log.Error("a revocation is not in force", slog.String("file", f.path), slog.Int("line", number), slog.String("error", err.Error()))
 		}
 	}
-	f.replace(content, beyond)
+	f.replace(r.content, r.beyond)
 	return true
 }
 
@@ -69,11 +60,7 @@ func (f *file) read() bool {
 // none. On return the entry is on the disk. Writers at the same time wait for
 // each other.
 func Append(path string, e Entry) (err error) {
-	e, err = e.Checked()
-	if err != nil {
-		return fmt.Errorf("the entry %w", err)
-	}
-	line, err := e.Line()
+	_, line, err := e.checkedLine()
 	if err != nil {
 		return err
 	}

@@ -267,51 +267,35 @@ func (f *follower) readAll(ctx context.Context, client *redis.Client, keep bool)
 	ctx, cancel := context.WithTimeout(ctx, maxReading)
 	defer cancel()
 	f.begin()
-	c := collection{follower: f, content: map[key]value{}, deadline: f.deadline()}
+	r, seen := f.newReading(), 0
 	for cursor := uint64(0); ; {
 		page, next, err := client.ZScan(ctx, f.redis.Key(), cursor, "", pageSize).Result()
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", f.redis.Key(), err)
 		}
-		c.page(page)
+		seen += len(page) / 2
+		f.page(r, page)
 		// A set that grows meanwhile may show a member twice. Beyond that, all
 		// that follows is beyond the bound.
-		if cursor = next; cursor == 0 || c.seen > 2*f.cfg.MaxEntries {
+		if cursor = next; cursor == 0 || seen > 2*f.cfg.MaxEntries {
 			break
 		}
 	}
-	f.keepLost(c.content, keep)
-	if f.faults != c.faults && c.faults > maxFaults {
-		f.cfg.Log.Error("more revocations are not in force", slog.String("key", f.redis.Key()), slog.Int("unreadable", c.faults))
+	f.keepLost(r.content, keep)
+	if f.faults != r.faults && r.faults > maxFaults {
+		f.cfg.Log.Error("more revocations are not in force", slog.String("key", f.redis.Key()), slog.Int("unreadable", r.faults))
 	}
-	f.faults = c.faults
-	f.replace(c.content, c.beyond)
+	f.faults = r.faults
+	f.replace(r.content, r.beyond)
 	return nil
 }
 
-// collection is one reading of the set.
-type collection struct {
-	*follower
-	content              map[key]value
-	deadline             int64
-	seen, faults, beyond int
-}
-
-// page takes members, each with its score behind it.
-func (c *collection) page(page []string) {
+// page takes members, each with its score behind it. The same faults again are
+// no news.
+func (f *follower) page(r *reading, page []string) {
 	for i := 0; i+1 < len(page); i += 2 {
-		c.seen++
-		e, err := Parse([]byte(page[i]))
-		switch {
-		case err == nil && c.collect(c.content, e, c.deadline):
-		case err == nil:
-			c.beyond++
-		default:
-			c.dropped.Add(1)
-			// The same again is no news.
-			if c.faults++; c.faults > c.follower.faults && c.faults <= maxFaults {
-				c.cfg.Log.Error("a revocation is not in force", slog.String("key", c.redis.Key()), slog.String("error", err.Error()))
-			}
+		if err := r.take([]byte(page[i])); err != nil && r.faults > f.faults && r.faults <= maxFaults {
+			f.cfg.Log.Error("a revocation is not in force", slog.String("key", f.redis.Key()), slog.String("error", err.Error()))
 		}
 	}
 }

@@ -260,11 +260,7 @@ func plain(err error) error {
 // Write puts an entry into Redis and tells the readers, in one transaction. What
 // has expired long ago leaves in it.
 func (r Redis) Write(ctx context.Context, e Entry) error {
-	e, err := e.Checked()
-	if err != nil {
-		return fmt.Errorf("the entry %w", err)
-	}
-	line, err := e.Line()
+	e, line, err := e.checkedLine()
 	if err != nil {
 		return err
 	}

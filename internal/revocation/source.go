@@ -74,7 +74,12 @@ func (s *source) match(name string, id *jwtverify.Identity) (key, bool) {
 			return k, true
 		}
 	}
-	for _, k := range [...]key{{tenant: name, kind: tenant}, {name, subject, id.UserID}, {name, subject, id.Subject}} {
+	issued := [...]key{{tenant: name, kind: tenant}, {name, subject, id.UserID}, {name, subject, id.Subject}}
+	different := len(issued)
+	if id.Subject == id.UserID { // as in most tokens
+		different--
+	}
+	for _, k := range issued[:different] {
 		if s.older(k, id) {
 			return k, true
 		}
@@ -161,19 +166,38 @@ func errFull(beyond, most int) error {
 	return fmt.Errorf("%d entries are beyond the bound of %d and not in force", beyond, most)
 }
 
-// collect adds an entry to what replace will take, and reports whether there
-// was room. What has expired takes none.
-func (s *source) collect(content map[key]value, e Entry, deadline int64) bool {
+// reading is what one reading of a source's whole content found.
+type reading struct {
+	*source
+	content        map[key]value // what replace will take
+	deadline       int64
+	faults, beyond int // that can't be parsed; for which there is no room
+}
+
+func (s *source) newReading() *reading {
+	return &reading{source: s, content: map[key]value{}, deadline: s.deadline()}
+}
+
+// take parses an entry and adds it where there is room. What has expired takes
+// none. Its error says why it can't be parsed.
+func (r *reading) take(line []byte) error {
+	e, err := Parse(line)
+	if err != nil {
+		r.dropped.Add(1)
+		r.faults++
+		return err
+	}
 	k, v := e.key(), e.value()
-	if v.expires < deadline {
-		return true
+	if v.expires < r.deadline {
+		return nil
 	}
-	old, found := content[k]
-	if !found && len(content) >= s.cfg.MaxEntries {
-		return false
+	old, found := r.content[k]
+	if !found && len(r.content) >= r.cfg.MaxEntries {
+		r.beyond++
+		return nil
 	}
-	content[k] = v.and(old)
-	return true
+	r.content[k] = v.and(old)
+	return nil
 }
 
 func (s *source) sweep() {
