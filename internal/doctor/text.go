@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -19,9 +18,9 @@ func Text(w io.Writer, color bool, results []Result) error {
 		counts[r.Outcome]++
 		fmt.Fprintf(&b, "%s  %s: %s\n", mark(r.Outcome, color), r.Tenant, r.summary())
 		for _, p := range r.Problems {
-			fmt.Fprintf(&b, "      %s: %s\n", p.Stage, printable(p.Text))
+			fmt.Fprintf(&b, "      %s: %s\n", p.Stage, terminal.Printable(p.Text))
 			if p.Advice != "" {
-				fmt.Fprintf(&b, "        %s\n", printable(p.Advice))
+				fmt.Fprintf(&b, "        %s\n", terminal.Printable(p.Advice))
 			}
 		}
 	}
@@ -33,9 +32,9 @@ func Text(w io.Writer, color bool, results []Result) error {
 func (r *Result) summary() string {
 	switch r.Outcome {
 	case Skipped:
-		return "not asked, the keys are in " + printable(r.Source)
+		return "not asked, the keys are in " + terminal.Printable(r.Source)
 	case Failed:
-		return printable(r.Source)
+		return terminal.Printable(r.Source)
 	}
 	var algorithms []jwtverify.Algorithm
 	for _, k := range r.Keys {
@@ -46,7 +45,7 @@ func (r *Result) summary() string {
 	if len(r.Keys) != 1 {
 		keys = fmt.Sprintf("%d keys", len(r.Keys))
 	}
-	return fmt.Sprintf("%s for %v from %s, in %d ms", keys, slices.Compact(algorithms), printable(r.Source), r.TookMS)
+	return fmt.Sprintf("%s for %v from %s, in %d ms", keys, slices.Compact(algorithms), terminal.Printable(r.Source), r.TookMS)
 }
 
 func mark(o Outcome, color bool) string {
@@ -59,14 +58,4 @@ func mark(o Outcome, color bool) string {
 		return terminal.Bold.Paint(color, "warn")
 	}
 	return terminal.Dim.Paint(color, "skip")
-}
-
-// printable keeps what a server wrote from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

@@ -35,9 +35,9 @@ func (t Text) Write(x *extauthz.Explanation) error {
 // steps writes one line for each step and part.
 func (t Text) steps(x *extauthz.Explanation) {
 	for _, step := range x.Steps {
-		fmt.Fprintf(t.Out, "%s%-14s%s\n", t.mark(step.Outcome), step.Name, printable(step.Detail))
+		fmt.Fprintf(t.Out, "%s%-14s%s\n", t.mark(step.Outcome), step.Name, terminal.Printable(step.Detail))
 		for _, part := range step.Parts {
-			fmt.Fprintf(t.Out, "      %s%-12s%s\n", t.mark(part.Outcome), part.Name, printable(part.Detail))
+			fmt.Fprintf(t.Out, "      %s%-12s%s\n", t.mark(part.Outcome), part.Name, terminal.Printable(part.Detail))
 		}
 	}
 	if x.Policy == nil {
@@ -46,12 +46,12 @@ func (t Text) steps(x *extauthz.Explanation) {
 	t.positions("fired", x.Policy.Fired)
 	t.positions("not true", x.Policy.Failed)
 	for _, note := range x.Policy.Notes {
-		fmt.Fprintf(t.Out, "      %-12s%s\n", "note", printable(note))
+		fmt.Fprintf(t.Out, "      %-12s%s\n", "note", terminal.Printable(note))
 	}
 	if t.Trace {
 		fmt.Fprintln(t.Out)
 		for line := range strings.SplitSeq(x.Policy.Trace, "\n") {
-			fmt.Fprintln(t.Out, printable(line))
+			fmt.Fprintln(t.Out, terminal.Printable(line))
 		}
 	}
 }
@@ -60,28 +60,28 @@ func (t Text) steps(x *extauthz.Explanation) {
 func (t Text) answer(x *extauthz.Explanation) {
 	a := x.Answer
 	if !a.Allowed {
-		fmt.Fprintln(t.Out, t.red(fmt.Sprintf("denied: %d %s", a.Status, a.Reason)), printable(string(a.Body)))
+		fmt.Fprintln(t.Out, t.red(fmt.Sprintf("denied: %d %s", a.Status, a.Reason)), terminal.Printable(string(a.Body)))
 		for _, h := range a.Headers {
-			fmt.Fprintf(t.Out, "  send   %s: %s\n", h.Name, printable(h.Value))
+			fmt.Fprintf(t.Out, "  send   %s: %s\n", h.Name, terminal.Printable(h.Value))
 		}
-		fmt.Fprintln(t.Out, terminal.Bold.Paint(t.Color, printable(x.Advice)))
+		fmt.Fprintln(t.Out, terminal.Bold.Paint(t.Color, terminal.Printable(x.Advice)))
 		return
 	}
 	fmt.Fprintln(t.Out, terminal.Green.Paint(t.Color, "allowed"))
 	for _, h := range a.Headers {
-		fmt.Fprintf(t.Out, "  set    %s: %s\n", h.Name, printable(h.Value))
+		fmt.Fprintf(t.Out, "  set    %s: %s\n", h.Name, terminal.Printable(h.Value))
 	}
 	for _, name := range a.RemoveHeaders {
 		fmt.Fprintf(t.Out, "  remove %s\n", name)
 	}
 	for _, h := range a.ResponseHeaders {
-		fmt.Fprintf(t.Out, "  send   %s: %s\n", h.Name, printable(h.Value))
+		fmt.Fprintf(t.Out, "  send   %s: %s\n", h.Name, terminal.Printable(h.Value))
 	}
 }
 
 func (t Text) positions(what string, list []policy.Position) {
 	for _, p := range list {
-		fmt.Fprintf(t.Out, "      %s%s:%d: %s\n", terminal.Dim.Paint(t.Color, fmt.Sprintf("%-12s", what)), p.File, p.Line, printable(p.Text))
+		fmt.Fprintf(t.Out, "      %s%s:%d: %s\n", terminal.Dim.Paint(t.Color, fmt.Sprintf("%-12s", what)), p.File, p.Line, terminal.Printable(p.Text))
 	}
 }
 
@@ -96,16 +96,6 @@ func (t Text) mark(o extauthz.Outcome) string {
 }
 
 func (t Text) red(text string) string { return terminal.Red.Paint(t.Color, text) }
-
-// printable keeps what a client or a policy wrote from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
 
 // JSON writes an explanation as one JSON object.
 func JSON(w io.Writer, x *extauthz.Explanation) error {

@@ -190,7 +190,7 @@ func (t Text) WriteRecorded(x *Recorded) error {
 	out := t.Out
 	t.Out = &b
 	r := x.Record
-	fmt.Fprintf(&b, "recorded %s in %s, %v in all\n", r.Time.Format(time.RFC3339Nano), printable(x.File), time.Duration(r.TookNS))
+	fmt.Fprintf(&b, "recorded %s in %s, %v in all\n", r.Time.Format(time.RFC3339Nano), terminal.Printable(x.File), time.Duration(r.TookNS))
 	t.steps(&extauthz.Explanation{Steps: x.Steps()})
 	fmt.Fprintf(&b, "%s\n\n", t.outcome(r.Allowed, r.Status, r.Reason))
 	if today := x.Today; today != nil {
@@ -199,9 +199,9 @@ func (t Text) WriteRecorded(x *Recorded) error {
 		fmt.Fprintf(&b, "%s\n\n", t.outcome(today.Decision.Allowed, today.Status, string(today.Decision.Reason)))
 	}
 	for _, note := range x.Notes {
-		fmt.Fprintln(&b, "note:", printable(note))
+		fmt.Fprintln(&b, "note:", terminal.Printable(note))
 	}
-	fmt.Fprintln(&b, terminal.Bold.Paint(t.Color, printable(x.Verdict())))
+	fmt.Fprintln(&b, terminal.Bold.Paint(t.Color, terminal.Printable(x.Verdict())))
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -224,7 +224,7 @@ func (t Text) outcome(allowed bool, status int, reason string) string {
 	if allowed {
 		return terminal.Green.Paint(t.Color, "allowed")
 	}
-	return t.red("denied: " + printable(outcome(allowed, status, reason)))
+	return t.red("denied: " + terminal.Printable(outcome(allowed, status, reason)))
 }
 
 // RecordedJSON writes a recorded decision as one JSON object.

@@ -5,6 +5,8 @@ package terminal
 import (
 	"io"
 	"os"
+	"strings"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -41,4 +43,16 @@ func (s Style) Paint(colored bool, text string) string {
 		return text
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
+
+// Printable keeps what somebody else wrote, a client or a server, from steering
+// the terminal: no escape sequences, no lines of its own, no text that runs
+// backwards.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
 }

@@ -70,3 +70,17 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%q", elsewhere.String())
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                     "",
+		"user:älice 日本":        "user:älice 日本",
+		"\x1b[31mred\a\n":      "\uFFFD[31mred\uFFFD\uFFFD",
+		"a\u202eb\u2028\u0085": "a\uFFFDb\uFFFD\uFFFD",
+		"not UTF-8: \xff":      "not UTF-8: \uFFFD",
+	} {
+		if got := terminal.Printable(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
