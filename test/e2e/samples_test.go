@@ -20,16 +20,16 @@ func sample(name string) func(*world, *stack.Config) {
 	return func(_ *world, c *stack.Config) { c.Sample = name }
 }
 
+// aliceIs is what the application hears of the token alice.
+var aliceIs = map[string]string{"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts"}
+
 var spoofed = [][2]string{{"X-User-Id", "admin"}, {"X-Roles", "admin"}, {"X-Scopes", "delete:posts"}, {"X-Company-Id", "evil"}, {"X-Envoy-Auth-Failure-Mode-Allowed", "true"}}
 
 // guarded asks what every sample must answer, whatever it is for.
 func guarded(t *testing.T, w *world, host string) {
 	t.Helper()
 	a := w.do(t, tour.Step{Host: host, Path: "/me", Token: alice, Headers: spoofed}, 1)
-	err := tour.Step{Status: http.StatusOK, Identity: map[string]string{
-		"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts",
-	}}.Check(a)
-	if err != nil {
+	if err := (tour.Step{Status: http.StatusOK, Identity: aliceIs}).Check(a); err != nil {
 		t.Error(err)
 	}
 	if a.Seen.Get("X-Envoy-Auth-Failure-Mode-Allowed") != "" {
@@ -122,8 +122,8 @@ func TestTenantsByHost(t *testing.T) {
 	named := [][2]string{{"X-Tenant-Id", "globex"}}
 	for _, tt := range []tour.Step{
 		{Title: "the other tenant", Host: "globex.example", Token: gwen, Status: 200, Identity: map[string]string{"x-user-id": "user:gwen", "x-tenant-id": "globex"}},
-		{Title: "any host below", Host: "shop.acme.example", Token: alice, Status: 200, Identity: map[string]string{"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts"}},
-		{Title: "a header that names another", Host: "acme.example", Token: alice, Headers: named, Status: 200, Identity: map[string]string{"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts"}},
+		{Title: "any host below", Host: "shop.acme.example", Token: alice, Status: 200, Identity: aliceIs},
+		{Title: "a header that names another", Host: "acme.example", Token: alice, Headers: named, Status: 200, Identity: aliceIs},
 		{Title: "a foreign token", Host: "acme.example", Token: gwen, Status: 401, Reason: "token_invalid"},
 		{Title: "a foreign token and its header", Host: "acme.example", Token: gwen, Headers: named, Status: 401, Reason: "token_invalid"},
 		{Title: "the other way round", Host: "globex.example", Token: alice, Status: 401, Reason: "token_invalid"},
@@ -159,7 +159,7 @@ func TestJWTAuthnInFront(t *testing.T) {
 		return w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice}, 8).Status == http.StatusOK
 	})
 	guarded(t, w, "acme.example")
-	if err := (tour.Step{Status: 200, Identity: map[string]string{"x-user-id": "user:alice", "x-tenant-id": "acme", "x-workspace-id": "ws_1", "x-scopes": "read:posts"}}).
+	if err := (tour.Step{Status: 200, Identity: aliceIs}).
 		Check(w.do(t, tour.Step{Host: "acme.example", Path: "/me", Token: alice, Cookie: true}, 9)); err != nil {
 		t.Errorf("by cookie: %v", err)
 	}

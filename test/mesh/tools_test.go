@@ -77,12 +77,17 @@ func together(t *testing.T, names []string) string {
 	return path
 }
 
+// egctl translates manifests, and writes what became of each policy before it.
+func egctl(t *testing.T, files []string) (string, error) {
+	t.Helper()
+	return run(t, ".", "egctl", "x", "translate", "--from", "gateway-api", "--to", "gateway-api,xds", "--add-missing-resources", "-f", together(t, files), "-o", "yaml")
+}
+
 // translate returns the configuration that Envoy Gateway would serve to Envoy.
 // It writes no error for a policy that it refuses, only a status.
 func translate(t *testing.T, g golden) string {
 	t.Helper()
-	file := together(t, g.files(t))
-	out, err := run(t, ".", "egctl", "x", "translate", "--from", "gateway-api", "--to", "gateway-api,xds", "--add-missing-resources", "-f", file, "-o", "yaml")
+	out, err := egctl(t, g.files(t))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -175,7 +180,7 @@ func TestToolsRefuse(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Replace(gateway, []byte("kind: SecurityPolicy, namespace: edge"), []byte("kind: SecurityPolicy, namespace: other"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := run(t, ".", "egctl", "x", "translate", "--from", "gateway-api", "--to", "gateway-api,xds", "--add-missing-resources", "-f", together(t, []string{path, filepath.Join(root, cluster)}), "-o", "yaml")
+	out, err := egctl(t, []string{path, filepath.Join(root, cluster)})
 	if err != nil || !strings.Contains(out, `status: "False"`) || !strings.Contains(out, "by any ReferenceGrant") {
 		t.Errorf("a backend without a grant: %v\n%s", err, out)
 	}
