@@ -32,9 +32,9 @@ var signatureVerifiers = func() map[Algorithm]jws.Verifier {
 
 var errPanic = errors.New("the verifier panicked")
 
-// verifySignature checks a signature of one algorithm. A panic inside is a bad signature: key material is
-// checked when it is loaded, but a crash of the whole service must not hang on
-// that alone.
+// verifySignature checks a signature of one algorithm. A panic inside is a bad
+// signature: key material is checked when it is loaded, but a crash of the whole
+// service must not hang on that alone.
 func verifySignature(alg Algorithm, signed, signature []byte, key any) (err error) {
 	defer func() {
 		if recover() != nil {
