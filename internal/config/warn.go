@@ -2,10 +2,10 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -59,13 +59,8 @@ func (k *checker) unreachedOf(b *block) {
 
 func (k *checker) plainKeys(b *block, field, address string) {
 	u, err := url.Parse(address)
-	if err != nil || !strings.EqualFold(u.Scheme, "http") || isLoopback(u.Hostname()) {
+	if err != nil || !strings.EqualFold(u.Scheme, "http") || jwtverify.IsLoopbackHost(u.Hostname()) {
 		return
 	}
 	k.tenantWarn(b, field, "fetches keys without TLS: whoever sits on the way can put in keys of their own")
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -58,7 +57,7 @@ func NewIssuer(list []tenants.Config, keys *Keys, anyHost bool) (*Issuer, error)
 			raw = cfg.DiscoveryURL
 		}
 		u, err := url.Parse(raw)
-		if err != nil || u.Scheme != "http" || !anyHost && !loopback(u.Hostname()) {
+		if err != nil || u.Scheme != "http" || !anyHost && !jwtverify.IsLoopbackHost(u.Hostname()) {
 			continue
 		}
 		t, err := NewTenant(cfg, keys, nil)
@@ -105,11 +104,6 @@ func (i *Issuer) add(s *site, t *Tenant) {
 	}
 	s.tenants = []*Tenant{t}
 	i.sites = append(i.sites, s)
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 // Addresses returns the host:port of each listener that the URLs need.

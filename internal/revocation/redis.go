@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -166,8 +166,7 @@ func (r *Redis) parse() (*redis.Options, error) {
 
 func local(address string) bool {
 	host := strings.TrimSuffix(address, address[strings.LastIndexByte(address, ':'):])
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+	return jwtverify.IsLoopbackHost(host)
 }
 
 // options are those of a new client: with what the files hold now.

@@ -105,7 +105,7 @@ func (f *Fetcher) discover(ctx context.Context, client *http.Client, s *source) 
 		return nil, fmt.Errorf("jwks_uri of the document: %w", err)
 	}
 	// A document from elsewhere must not point at this machine's own services.
-	if isLoopbackHost(u.Hostname()) && !isLoopbackHost(s.url.Hostname()) {
+	if IsLoopbackHost(u.Hostname()) && !IsLoopbackHost(s.url.Hostname()) {
 		return nil, errors.New("jwks_uri of the document is a loopback address: refused")
 	}
 	return u, nil

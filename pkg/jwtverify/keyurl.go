@@ -39,7 +39,7 @@ func parseKeyURL(raw string, allowHTTP bool) (*url.URL, error) {
 		return nil, errors.New("user and password in the URL: remove them, public keys need none")
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("fragment in the URL: remove # and what follows")
-	case u.Scheme == "http" && !allowHTTP && !isLoopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !allowHTTP && !IsLoopbackHost(u.Hostname()):
 		return nil, errors.New("http:// lets anyone on the way replace the keys: write https://, or set allow_http: true")
 	}
 	return u, nil
@@ -53,9 +53,9 @@ func goodPort(u *url.URL) bool {
 	return err == nil && n > 0
 }
 
-// isLoopbackHost reports whether a URL's host means this machine by its very
+// IsLoopbackHost reports whether a URL's host means this machine by its very
 // name; what another name resolves to is not its owner's promise.
-func isLoopbackHost(host string) bool {
+func IsLoopbackHost(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}

@@ -89,7 +89,7 @@ func guardedDial(denyPrivate bool) func(ctx context.Context, network, addr strin
 		if err != nil {
 			return nil, err
 		}
-		local := isLoopbackHost(host)
+		local := IsLoopbackHost(host)
 		d := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(address)
 			if err != nil {

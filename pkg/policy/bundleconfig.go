@@ -11,7 +11,6 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,6 +26,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/plugins/discovery"
 	"github.com/open-policy-agent/opa/v1/plugins/rest"
 	"github.com/open-policy-agent/opa/v1/util"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
 // Fault is one thing wrong in a configuration. Field is the path of the key,
@@ -499,17 +500,12 @@ func (c *bundleCheck) unsigned(field string, part map[string]any) (warnings []Fa
 		table, _ := s.(map[string]any)
 		address, _ := table["url"].(string)
 		u, err := url.Parse(address)
-		if err != nil || u.Scheme != "http" || loopback(u.Hostname()) || service != "" && service != name {
+		if err != nil || u.Scheme != "http" || jwtverify.IsLoopbackHost(u.Hostname()) || service != "" && service != name {
 			continue
 		}
 		return append(warnings, Fault{field, "is fetched without TLS and without a signature: who sits on the way decides what is allowed"})
 	}
 	return warnings
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // fileKeys are the keys whose values name files.
