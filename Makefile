@@ -38,7 +38,7 @@ test: unit e2e ## every test; needs python3 and a network, for Envoy
 .PHONY: unit
 unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
-	$(GO) test -run Allocations ./pkg/policy # the race detector allocates
+	$(GO) test -run Allocations ./pkg/policy ./pkg/extauthz # the race detector allocates
 	$(GO) test -run 'TestFloods|TestLargeConfiguration' ./internal/service # too much for the race detector
 	$(GO) test -run TestRedisIsBounded ./internal/revocation # a million entries, the same
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
