@@ -41,6 +41,12 @@ func (state) Writers() []metrics.Writer {
 func (state) Revocations() []metrics.Revocations {
 	return []metrics.Revocations{{Source: "file", Available: true, Entries: 12, LastSync: time.Unix(1900000000, 0), Dropped: 5}}
 }
+func (state) Bundles() []metrics.Bundle {
+	return []metrics.Bundle{
+		{Name: "main", Activated: time.Unix(1900000000, 0), Checked: time.Unix(1900000007, 500e6), Downloads: 3, Failures: 2, OK: true},
+		{Name: "new", Failures: 1},
+	}
+}
 func (s state) Keys() (list []metrics.Keys) {
 	for _, id := range s.tenants {
 		list = append(list, metrics.Keys{Tenant: id, Keys: 2, Fetched: time.Now().Add(-time.Minute), Fetches: 5, Failures: 1})
@@ -162,6 +168,52 @@ ussoauthz_keys_fetches_total{tenant="a"} 5
 ussoauthz_keys_fetches_total{tenant="b"} 5
 ussoauthz_keys_fetches_total{tenant="other"} 10
 `)
+}
+
+// TestBundles: what never happened has no time.
+func TestBundles(t *testing.T) {
+	m := metrics.New(2, state{})
+	counts(t, m, "ussoauthz_bundle_last_activation_timestamp_seconds", `
+# HELP ussoauthz_bundle_last_activation_timestamp_seconds When the bundle's revision in force was activated.
+# TYPE ussoauthz_bundle_last_activation_timestamp_seconds gauge
+ussoauthz_bundle_last_activation_timestamp_seconds{bundle="main"} 1.9e+09
+`)
+	counts(t, m, "ussoauthz_bundle_last_check_timestamp_seconds", `
+# HELP ussoauthz_bundle_last_check_timestamp_seconds When the bundle's service last answered without an error.
+# TYPE ussoauthz_bundle_last_check_timestamp_seconds gauge
+ussoauthz_bundle_last_check_timestamp_seconds{bundle="main"} 1.9000000075e+09
+`)
+	counts(t, m, "ussoauthz_bundle_downloads_total", `
+# HELP ussoauthz_bundle_downloads_total Downloads of the bundle that were new and could be read.
+# TYPE ussoauthz_bundle_downloads_total counter
+ussoauthz_bundle_downloads_total{bundle="main"} 3
+ussoauthz_bundle_downloads_total{bundle="new"} 0
+`)
+	counts(t, m, "ussoauthz_bundle_failures_total", `
+# HELP ussoauthz_bundle_failures_total Tries to get or activate the bundle that changed nothing.
+# TYPE ussoauthz_bundle_failures_total counter
+ussoauthz_bundle_failures_total{bundle="main"} 2
+ussoauthz_bundle_failures_total{bundle="new"} 1
+`)
+	counts(t, m, "ussoauthz_bundle_last_try_successful", `
+# HELP ussoauthz_bundle_last_try_successful 1 if the last try was none of the failures, 0 if what was in force stayed.
+# TYPE ussoauthz_bundle_last_try_successful gauge
+ussoauthz_bundle_last_try_successful{bundle="main"} 1
+ussoauthz_bundle_last_try_successful{bundle="new"} 0
+`)
+}
+
+// TestRevocations: each source has its own series.
+func TestRevocations(t *testing.T) {
+	m := metrics.New(2, state{})
+	for name, want := range map[string]string{
+		"ussoauthz_revocation_entries":                     "# HELP ussoauthz_revocation_entries Revocations in force.\n# TYPE ussoauthz_revocation_entries gauge\nussoauthz_revocation_entries{source=\"file\"} 12\n",
+		"ussoauthz_revocation_available":                   "# HELP ussoauthz_revocation_available 1 while the source of revocations can be read.\n# TYPE ussoauthz_revocation_available gauge\nussoauthz_revocation_available{source=\"file\"} 1\n",
+		"ussoauthz_revocation_last_sync_timestamp_seconds": "# HELP ussoauthz_revocation_last_sync_timestamp_seconds When all of a source was read last.\n# TYPE ussoauthz_revocation_last_sync_timestamp_seconds gauge\nussoauthz_revocation_last_sync_timestamp_seconds{source=\"file\"} 1.9e+09\n",
+		"ussoauthz_revocation_dropped_total":               "# HELP ussoauthz_revocation_dropped_total Readings of revocations that were unreadable or beyond the bound.\n# TYPE ussoauthz_revocation_dropped_total counter\nussoauthz_revocation_dropped_total{source=\"file\"} 5\n",
+	} {
+		counts(t, m, name, want)
+	}
 }
 
 // Every reason that the service gives itself has a label of its own.

@@ -17,6 +17,7 @@ type Source interface {
 	Reloads() Reloads    // of the configuration
 	Writers() []Writer
 	Revocations() []Revocations
+	Bundles() []Bundle
 }
 
 // Keys is how a tenant's key set is.
@@ -51,6 +52,15 @@ type Revocations struct {
 	Dropped   int64
 }
 
+// Bundle is how a bundle of the policy is doing.
+type Bundle struct {
+	Name                string
+	Activated           time.Time // zero: never
+	Checked             time.Time // when its service last answered without an error; zero: never
+	Downloads, Failures int
+	OK                  bool // the last try was no failure
+}
+
 // stateCollector asks a Source at each scrape.
 type stateCollector struct {
 	source Source
@@ -79,6 +89,12 @@ var (
 	revocationsSynced    = desc("ussoauthz_revocation_last_sync_timestamp_seconds", "When all of a source was read last.", "source")
 	revocationsDropped   = desc("ussoauthz_revocation_dropped_total", "Readings of revocations that were unreadable or beyond the bound.", "source")
 
+	bundleActivated = desc("ussoauthz_bundle_last_activation_timestamp_seconds", "When the bundle's revision in force was activated.", "bundle")
+	bundleChecked   = desc("ussoauthz_bundle_last_check_timestamp_seconds", "When the bundle's service last answered without an error.", "bundle")
+	bundleDownloads = desc("ussoauthz_bundle_downloads_total", "Downloads of the bundle that were new and could be read.", "bundle")
+	bundleFailures  = desc("ussoauthz_bundle_failures_total", "Tries to get or activate the bundle that changed nothing.", "bundle")
+	bundleOK        = desc("ussoauthz_bundle_last_try_successful", "1 if the last try was none of the failures, 0 if what was in force stayed.", "bundle")
+
 	dropped = desc("ussoauthz_decision_log_dropped_total", "Records of the decision log that were dropped, by cause.", "writer", "cause")
 )
 
@@ -91,6 +107,7 @@ func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
 		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
+		bundleActivated, bundleChecked, bundleDownloads, bundleFailures, bundleOK,
 	} {
 		to <- d
 	}
@@ -104,12 +121,17 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v int64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
+	stamp := func(d *prometheus.Desc, at time.Time, labels ...string) {
+		if !at.IsZero() {
+			gauge(d, float64(at.UnixMilli())/1e3, labels...)
+		}
+	}
 	gauge(inFlight, float64(s.source.InFlight()))
 	gauge(connections, float64(s.source.Connections()))
 	r := s.source.Reloads()
 	gauge(generation, float64(r.Generation))
 	gauge(lastOK, flag(r.LastOK))
-	gauge(lastTaken, float64(r.LastTaken.UnixMilli())/1e3)
+	stamp(lastTaken, r.LastTaken)
 	counter(reloads, r.Taken, "success")
 	counter(reloads, r.Failed, "failure")
 	for _, w := range s.source.Writers() {
@@ -122,10 +144,15 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	for _, r := range s.source.Revocations() {
 		gauge(revocations, float64(r.Entries), r.Source)
 		gauge(revocationsAvailable, flag(r.Available), r.Source)
-		if !r.LastSync.IsZero() {
-			gauge(revocationsSynced, float64(r.LastSync.UnixMilli())/1e3, r.Source)
-		}
+		stamp(revocationsSynced, r.LastSync, r.Source)
 		counter(revocationsDropped, r.Dropped, r.Source)
+	}
+	for _, b := range s.source.Bundles() {
+		stamp(bundleActivated, b.Activated, b.Name)
+		stamp(bundleChecked, b.Checked, b.Name)
+		counter(bundleDownloads, int64(b.Downloads), b.Name)
+		counter(bundleFailures, int64(b.Failures), b.Name)
+		gauge(bundleOK, flag(b.OK), b.Name)
 	}
 	for _, k := range s.bounded() {
 		if !k.Fetched.IsZero() {

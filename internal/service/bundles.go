@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/metrics"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -40,6 +42,22 @@ func (f *feed) show(shown map[string]any) {
 	if next != nil {
 		shown["next_bundles"] = next.States()
 	}
+}
+
+// Bundles are those of the policy in force, or, before it has any, of the next.
+func (g gauges) Bundles() (list []metrics.Bundle) {
+	g.feed.mu.Lock()
+	b := cmp.Or(g.feed.current.bundles, g.feed.next.bundles)
+	g.feed.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	for _, s := range b.States() {
+		list = append(list, metrics.Bundle{
+			Name: s.Name, Activated: s.Activated, Checked: s.Checked, Downloads: s.Downloads, Failures: s.Failures, OK: s.Error == "",
+		})
+	}
+	return list
 }
 
 // newBundles reads what the configuration says of bundles, and downloads

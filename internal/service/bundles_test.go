@@ -51,13 +51,16 @@ func (s *stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// put offers a policy whose denials have the reason.
+// put offers a policy whose answers have the reason, or one that is broken.
 func (s *stand) put(t *testing.T, reason string) {
 	t.Helper()
 	roots := []string{"usso/authz"}
 	text := fmt.Sprintf("package usso.authz\n\ndecision := {\"allowed\": false, \"reason\": %q}\n", reason)
-	if reason == "broken" {
+	switch reason {
+	case "broken":
 		text = "package usso.authz\n\nother := true\n"
+	case "allowed":
+		text = "package usso.authz\n\ndecision := true\n"
 	}
 	b := bundle.Bundle{
 		Manifest: bundle.Manifest{Revision: reason, Roots: &roots}, Data: map[string]any{},

@@ -128,7 +128,10 @@ func TestMetricsPage(t *testing.T) {
 	if err := os.WriteFile(revoked, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, token := observed(t, "decision_log: {file: {path: "+filepath.Join(t.TempDir(), "log")+"}}\nrevocation: {file: "+revoked+"}\n")
+	bundles := newStand(t)
+	bundles.put(t, "allowed")
+	r, token := observed(t, "decision_log: {file: {path: "+filepath.Join(t.TempDir(), "log")+"}}\nrevocation: {file: "+revoked+"}\n"+bundles.section(""))
+	r.told(t, "the bundle's policy", func(s bundleStates) bool { return len(s.Bundles) == 1 && s.Bundles[0].Revision == "allowed" })
 	conn := dial(t, r.Address(), insecure.NewCredentials())
 	for range 3 {
 		if got, err := check(t, conn, token); err != nil || got != "allowed" {
@@ -144,6 +147,8 @@ func TestMetricsPage(t *testing.T) {
 		`ussoauthz_keys{tenant="acme"} 1`,
 		`ussoauthz_config_generation 1`,
 		`ussoauthz_grpc_connections 1`,
+		`ussoauthz_bundle_downloads_total{bundle="main"} 1`,
+		`ussoauthz_bundle_last_try_successful{bundle="main"} 1`,
 		`go_goroutines`, `process_open_fds`,
 	} {
 		if !strings.Contains(text, want) {

@@ -64,6 +64,7 @@ type BundleState struct {
 	Revision  string    `json:"revision,omitempty"`  // of the one in force
 	Activated time.Time `json:"activated,omitzero"`  // when that came into force
 	Downloads int       `json:"downloads,omitempty"` // that were new and could be read
+	Failures  int       `json:"failures,omitempty"`  // tries that changed nothing, for whatever is wrong
 	Checked   time.Time `json:"checked,omitzero"`    // the last answer of its service that was no error
 	Error     string    `json:"error,omitempty"`     // of the last try; what was in force stayed in force
 }
@@ -394,7 +395,10 @@ func (b *Bundles) tell(name string, change func(*BundleState)) {
 // failed notes and logs an error, once where it comes again and again.
 func (b *Bundles) failed(name string, err error) {
 	text, news := safeText(err), false
-	b.tell(name, func(s *BundleState) { s.Error, news = text, s.Error != text })
+	b.tell(name, func(s *BundleState) {
+		news = s.Error != text
+		s.Error, s.Failures = text, s.Failures+1
+	})
 	if news {
 		b.log.Error("a bundle failed: what was in force stays", slog.String("bundle", name), slog.String("error", text))
 	}

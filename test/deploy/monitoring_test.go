@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
@@ -180,6 +183,18 @@ func TestQueriesNameWhatIsThere(t *testing.T) {
 	}
 }
 
+// serveBundle answers with a policy that denies.
+func serveBundle(w http.ResponseWriter, _ *http.Request) {
+	const text = "package monitored\n\ndecision := false\n"
+	b := bundle.Bundle{
+		Manifest: bundle.Manifest{Revision: "v1", Roots: &[]string{"monitored"}}, Data: map[string]any{},
+		Modules: []bundle.ModuleFile{{URL: "m.rego", Path: "m.rego", Raw: []byte(text), Parsed: ast.MustParseModule(text)}},
+	}
+	if err := bundle.NewWriter(w).Write(b); err != nil {
+		panic(err) // the client gets half an archive
+	}
+}
+
 // scrape runs the real service with an issuer, asks it for a decision, and returns the names
 // of its metrics and labels.
 func scrape(t *testing.T) (metrics, labels map[string]bool) {
@@ -194,7 +209,18 @@ func scrape(t *testing.T) (metrics, labels map[string]bool) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "ussoauthz.yaml")
-	if err := os.WriteFile(file, append(demo, "decision_log: {file: {path: decisions.jsonl}}\n"...), 0o600); err != nil {
+	served := httptest.NewServer(http.HandlerFunc(serveBundle))
+	t.Cleanup(served.Close)
+	demo = fmt.Appendf(demo, `
+decision_log: {file: {path: decisions.jsonl}}
+revocation: {file: revoked.jsonl}
+policy:
+  entrypoint: monitored/decision
+  bundles:
+    services: {web: {url: %q}}
+    bundles: {main: {service: web, resource: main.tar.gz}}
+`, served.URL)
+	if err := os.WriteFile(file, demo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://sso.acme.example"})
