@@ -3,6 +3,8 @@ package policies_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -179,5 +181,19 @@ func TestLibraryVersion(t *testing.T) {
 	}
 	if want := "version := \"" + policies.LibraryVersion + "\"\n"; !strings.Contains(string(raw), want) {
 		t.Errorf("usso.rego does not hold %s", want)
+	}
+	// A library that is not what its version says would fool who compares it
+	// with a copy of theirs.
+	sum := sha256.New()
+	for _, name := range []string{"usso/usso.rego", "usso/routes.rego", "usso/scopes.rego"} {
+		raw, err := policies.FS.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Write(raw)
+	}
+	const version, want = "1.0.0", "fb1ff3b0ee2718a63d5fead793627217545873f1a0b6ba4b84765dc1ad631004"
+	if got := hex.EncodeToString(sum.Sum(nil)); policies.LibraryVersion != version || got != want {
+		t.Errorf("the library has changed: give it a new LibraryVersion (and in usso.rego), and write that and %s here", got)
 	}
 }
