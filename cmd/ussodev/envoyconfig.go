@@ -33,7 +33,7 @@ func (c envoyConfigCmd) Run(s cli.Streams) error {
 		_, err = s.Out.Write(text)
 		return err
 	}
-	if err := os.WriteFile(c.Out, text, 0o644); err != nil { // Envoy reads it as another user
+	if err := os.WriteFile(c.Out, text, 0o644); err != nil { // #nosec G306 -- Envoy reads it as another user
 		return fmt.Errorf("writing Envoy's configuration: %w", err)
 	}
 	return nil

@@ -91,7 +91,7 @@ func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 		l, err := config.Listen(ctx, "tcp", address)
 		if err != nil {
 			for _, l := range opened {
-				l.Close()
+				_ = l.Close()
 			}
 			return nil, err
 		}

@@ -204,12 +204,12 @@ func (s *splitter) ansiNumber(skip, most, base int) error {
 	}
 	s.rest = digits[n:]
 	if kind == 'u' || kind == 'U' {
-		if !utf8.ValidRune(rune(value)) {
+		if !utf8.ValidRune(rune(value)) { // #nosec G115 -- eight digits at most: what wraps is no rune
 			return fmt.Errorf("\\%c%s in $'…' is no character", kind, digits[:n])
 		}
-		s.add(string(rune(value)))
+		s.add(string(rune(value))) // #nosec G115 -- a valid rune, as tested above
 		return nil
 	}
-	s.add(string([]byte{byte(value)}))
+	s.add(string([]byte{byte(value)})) // #nosec G115 -- the shell takes the low eight bits too
 	return nil
 }

@@ -40,7 +40,7 @@ func (f *file) open() error {
 	if info, err := os.Stat(f.cfg.Path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is no regular file", f.cfg.Path)
 	}
-	opened, err := os.OpenFile(f.cfg.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, fileMode)
+	opened, err := os.OpenFile(f.cfg.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, fileMode) // #nosec G302 -- collectors of logs read it as another user
 	if err != nil {
 		return err
 	}

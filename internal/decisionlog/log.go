@@ -91,7 +91,7 @@ const maxKept = 64 << 10
 // Record writes a decision, unless it is an allow that is not in the sample. It
 // keeps nothing of r, and waits for nothing.
 func (l *Log) Record(r *extauthz.Record, trace tracecontext.Context) {
-	if l == nil || r.Answer.Allowed && l.sample < 1 && rand.Float64() >= l.sample {
+	if l == nil || r.Answer.Allowed && l.sample < 1 && rand.Float64() >= l.sample { // #nosec G404 -- a sample, no secret
 		return
 	}
 	buffer := lines.Get().(*[]byte)

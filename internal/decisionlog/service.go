@@ -125,7 +125,7 @@ func (s *service) deliver(ctx context.Context, batch []byte) error {
 			return err
 		}
 		s.report(err)
-		timer := time.NewTimer(pause/2 + rand.N(pause))
+		timer := time.NewTimer(pause/2 + rand.N(pause)) // #nosec G404 -- jitter, no secret
 		select {
 		case <-ctx.Done():
 			timer.Stop()

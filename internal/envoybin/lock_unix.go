@@ -13,7 +13,7 @@ import (
 // lock takes the file's advisory lock. The system drops it with the process,
 // so that a killed download leaves nothing behind that others wait for.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) // #nosec G302 -- an empty file
 	if err != nil {
 		return nil, err
 	}
@@ -23,15 +23,15 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		// Not the blocking form: it would not end with ctx.
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			return func() { _ = f.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
+			_ = f.Close()
 			return nil, err
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
+			_ = f.Close()
 			return nil, ctx.Err()
 		case <-tick.C:
 		}

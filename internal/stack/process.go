@@ -22,7 +22,7 @@ type Process struct {
 // in the terminal reaches only us and we end the others in order. On Linux it
 // dies with us, however we end.
 func StartProcess(name string, log io.Writer, env []string, path string, args ...string) (*Process, error) {
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(path, args...) // #nosec G204 -- the programs of the stack, which the caller names
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.WaitDelay = 2 * time.Second

@@ -202,7 +202,7 @@ type Answer struct {
 
 // Do sends a step.
 func Do(client *http.Client, req *http.Request) (Answer, error) {
-	res, err := client.Do(req)
+	res, err := client.Do(req) // #nosec G704 -- the edge of the tour, which the caller names
 	if err != nil {
 		return Answer{}, fmt.Errorf("%s %s: %w", req.Method, (&url.URL{Path: req.URL.Opaque}).Path, err)
 	}

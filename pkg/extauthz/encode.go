@@ -89,7 +89,7 @@ func (w *writer) deny(a *Answer) {
 	w.close(status)
 	denied := w.open(responseDenied)
 	http := w.open(deniedStatus)
-	w.varint(onlyField, uint64(a.Status))
+	w.varint(onlyField, uint64(a.Status)) // #nosec G115 -- an HTTP status
 	w.close(http)
 	w.overwrite(deniedHeaders, a.Headers)
 	w.text(deniedBody, string(a.Body))

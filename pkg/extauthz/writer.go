@@ -22,11 +22,11 @@ func (w *writer) open(number protowire.Number) (start int) {
 // room where that takes more than one byte.
 func (w *writer) close(start int) {
 	length := len(w.b) - start
-	if more := protowire.SizeVarint(uint64(length)) - 1; more > 0 {
+	if more := protowire.SizeVarint(uint64(length)) - 1; more > 0 { // #nosec G115 -- start is in w.b
 		w.b = append(w.b, make([]byte, more)...)
 		copy(w.b[start+more:], w.b[start:start+length])
 	}
-	protowire.AppendVarint(w.b[:start-1], uint64(length)) // in place
+	protowire.AppendVarint(w.b[:start-1], uint64(length)) // #nosec G115 -- in place
 }
 
 func (w *writer) varint(number protowire.Number, v uint64) {
