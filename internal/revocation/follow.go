@@ -76,7 +76,7 @@ func (f *follower) run(ctx context.Context) {
 }
 
 // jittered is from half of d to d.
-func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } // #nosec G404 -- jitter, no secret
 
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

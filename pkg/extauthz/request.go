@@ -243,7 +243,7 @@ func (r *request) checkCredentialBytes() error {
 // one, httpguts looks.
 func validValue(s string) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	b := unsafe.Slice(unsafe.StringData(s), len(s)) // #nosec G103 -- only read
 	for ; len(b) >= 8; b = b[8:] {
 		x := binary.LittleEndian.Uint64(b)
 		del := x ^ 0x7f*ones
