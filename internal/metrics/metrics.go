@@ -37,6 +37,7 @@ type Metrics struct {
 	evaluation    *histogram
 	tokenCache    lookups
 	decisionCache lookups
+	calls         *calls
 	scrapes       http.Handler
 	current       atomic.Pointer[table]
 	mu            sync.Mutex
@@ -52,7 +53,7 @@ type series struct{ tenant, route, reason string }
 // and reason; further ones are counted under "other". source tells what is read
 // when somebody asks.
 func New(most int, source Source) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), most: most, known: map[series]prometheus.Counter{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), most: most, calls: newCalls(), known: map[series]prometheus.Counter{}}
 	counter := func(name, help string, labels prometheus.Labels) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels})
 		m.registry.MustRegister(c)
@@ -74,7 +75,8 @@ func New(most int, source Source) *Metrics {
 		m.tokenCache[result] = counter("ussoauthz_token_cache_lookups_total", "Tokens looked for in the cache of verified ones.", labels)
 		m.decisionCache[result] = counter("ussoauthz_decision_cache_lookups_total", "Decisions looked for in their cache.", labels)
 	}
-	m.registry.MustRegister(newBuildInfo(), &stateCollector{source, most}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(newBuildInfo(), m.calls, &stateCollector{source, most},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.scrapes = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics:   true, // exemplars
 		MaxRequestsInFlight: 4,

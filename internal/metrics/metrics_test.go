@@ -47,6 +47,9 @@ func (state) Bundles() []metrics.Bundle {
 		{Name: "new", Failures: 1},
 	}
 }
+func (state) Caches() metrics.Caches {
+	return metrics.Caches{Tokens: metrics.Cache{Entries: 3, Bytes: 6000}, Decisions: metrics.Cache{Entries: 2, Bytes: 1500}}
+}
 func (s state) Keys() (list []metrics.Keys) {
 	for _, id := range s.tenants {
 		list = append(list, metrics.Keys{Tenant: id, Keys: 2, Fetched: time.Now().Add(-time.Minute), Fetches: 5, Failures: 1})

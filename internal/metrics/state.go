@@ -18,6 +18,7 @@ type Source interface {
 	Writers() []Writer
 	Revocations() []Revocations
 	Bundles() []Bundle
+	Caches() Caches
 }
 
 // Keys is how a tenant's key set is.
@@ -61,6 +62,15 @@ type Bundle struct {
 	OK                  bool // the last try was no failure
 }
 
+// Caches is how full the caches are; one that is switched off is empty.
+type Caches struct{ Tokens, Decisions Cache }
+
+// Cache is how full a cache is.
+type Cache struct {
+	Entries int
+	Bytes   int64 // about
+}
+
 // stateCollector asks a Source at each scrape.
 type stateCollector struct {
 	source Source
@@ -70,6 +80,11 @@ type stateCollector struct {
 var (
 	inFlight    = desc("ussoauthz_checks_in_flight", "Checks being decided.")
 	connections = desc("ussoauthz_grpc_connections", "Connections of callers.")
+
+	tokensKept     = desc("ussoauthz_token_cache_entries", "Verified tokens in their cache.")
+	tokenBytes     = desc("ussoauthz_token_cache_bytes", "Memory that the cache of verified tokens takes, about.")
+	decisionsKept  = desc("ussoauthz_decision_cache_entries", "Decisions in their cache.")
+	decisionsBytes = desc("ussoauthz_decision_cache_bytes", "Memory that the cache of decisions takes, about.")
 
 	keysAge      = desc("ussoauthz_keys_age_seconds", "Time since the last good fetch of a tenant's keys.", "tenant")
 	keysUsable   = desc("ussoauthz_keys", "Usable keys of a tenant.", "tenant")
@@ -105,7 +120,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe is for prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		inFlight, connections, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
+		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
 		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
 		bundleActivated, bundleChecked, bundleDownloads, bundleFailures, bundleOK,
 	} {
@@ -128,6 +143,11 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(inFlight, float64(s.source.InFlight()))
 	gauge(connections, float64(s.source.Connections()))
+	caches := s.source.Caches()
+	gauge(tokensKept, float64(caches.Tokens.Entries))
+	gauge(tokenBytes, float64(caches.Tokens.Bytes))
+	gauge(decisionsKept, float64(caches.Decisions.Entries))
+	gauge(decisionsBytes, float64(caches.Decisions.Bytes))
 	r := s.source.Reloads()
 	gauge(generation, float64(r.Generation))
 	gauge(lastOK, flag(r.LastOK))

@@ -80,6 +80,16 @@ func (g gauges) InFlight() int { return g.checks.InFlight() }
 
 func (g gauges) Connections() int { return g.grpcListener.count() }
 
+func (g gauges) Caches() (c metrics.Caches) {
+	road := g.road.Load()
+	if road.tokens != nil {
+		c.Tokens = metrics.Cache{Entries: road.tokens.Len(), Bytes: road.tokens.Bytes()}
+	}
+	decisions := road.Policy.CacheStats()
+	c.Decisions = metrics.Cache{Entries: decisions.Entries, Bytes: decisions.Bytes}
+	return c
+}
+
 func (g gauges) Keys() (list []metrics.Keys) {
 	for _, t := range g.road.Load().Tenants.Tenants() {
 		if remote, ok := t.Keys.(*jwtverify.RemoteKeySet); ok {

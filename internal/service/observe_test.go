@@ -140,6 +140,11 @@ func TestMetricsPage(t *testing.T) {
 	}
 	status, text := ask(t, r, "GET", "/metrics", "", nil)
 	for _, want := range []string{
+		`grpc_server_started_total{grpc_method="Check",grpc_service="envoy.service.auth.v3.Authorization",grpc_type="unary"} 3`,
+		`grpc_server_handled_total{grpc_code="OK",grpc_method="Check",grpc_service="envoy.service.auth.v3.Authorization",grpc_type="unary"} 3`,
+		`grpc_server_started_total{grpc_method="Check",grpc_service="grpc.health.v1.Health",grpc_type="unary"}`,
+		`ussoauthz_token_cache_entries 1`,
+		`ussoauthz_decision_cache_entries 1`,
 		`ussoauthz_checks_total{reason="allowed",route="GET /",tenant="acme"} 3`,
 		`ussoauthz_stage_duration_seconds_count{stage="verify"} 3`,
 		`ussoauthz_token_cache_lookups_total{result="hit"} 2`,
@@ -158,6 +163,11 @@ func TestMetricsPage(t *testing.T) {
 	if status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}
+	for _, name := range []string{"ussoauthz_token_cache_bytes", "ussoauthz_decision_cache_bytes"} {
+		if m := regexp.MustCompile("(?m)^" + name + ` (\S+)$`).FindStringSubmatch(text); m == nil || m[1] == "0" {
+			t.Errorf("%s: %q", name, m)
+		}
+	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
@@ -167,7 +177,7 @@ func TestMetricsPage(t *testing.T) {
 	var list []*dto.MetricFamily
 	for name, family := range families {
 		list = append(list, family)
-		if !strings.HasPrefix(name, "ussoauthz_") {
+		if !strings.HasPrefix(name, "ussoauthz_") && !strings.HasPrefix(name, "grpc_") {
 			continue
 		}
 		var labels []string
@@ -186,7 +196,7 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(ussoauthz_[a-z_]+)` \\| ([a-z, `]*) ?\\|").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `((?:ussoauthz|grpc)_[a-z_]+)` \\| ([a-z_, `]*) ?\\|").FindAllStringSubmatch(string(page), -1) {
 		labels := strings.FieldsFunc(row[2], func(r rune) bool { return r == ',' || r == ' ' || r == '`' })
 		slices.Sort(labels)
 		want[row[1]] = strings.Join(labels, ", ")

@@ -21,6 +21,7 @@ type Road struct {
 	Authorizer *extauthz.Authorizer
 
 	cfg         *config.Config
+	tokens      *jwtverify.Cache   // nil: switched off
 	revocations *revocation.List   // nil: off; closed with a fetcher of its own, else by the service
 	fetcher     *jwtverify.Fetcher // of its own; nil: the service's
 }
@@ -68,11 +69,15 @@ func newFetcher(cfg *config.Config, log *slog.Logger) (*jwtverify.Fetcher, error
 // openRoad builds a road with the keys of a fetcher that others may share: a
 // source that they have open keeps its keys. Nothing is left open on an error.
 func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Engine) (*Road, error) {
-	directory, err := openTenants(cfg, fetcher)
+	cache, err := tokenCache(cfg)
 	if err != nil {
 		return nil, err
 	}
-	r, err := (&Road{Tenants: directory, cfg: cfg}).with(engine)
+	directory, err := openTenants(cfg, fetcher, cache)
+	if err != nil {
+		return nil, err
+	}
+	r, err := (&Road{Tenants: directory, cfg: cfg, tokens: cache}).with(engine)
 	if err != nil {
 		directory.Close()
 		return nil, err
@@ -90,7 +95,10 @@ func (r *Road) with(engine *policy.Engine) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Road{Tenants: r.Tenants, Policy: engine, Authorizer: authorizer, cfg: r.cfg, revocations: r.revocations, fetcher: r.fetcher}, nil
+	return &Road{
+		Tenants: r.Tenants, Policy: engine, Authorizer: authorizer,
+		cfg: r.cfg, tokens: r.tokens, revocations: r.revocations, fetcher: r.fetcher,
+	}, nil
 }
 
 // Close releases what is open. A check that still walks this road keeps the
@@ -104,14 +112,10 @@ func (r *Road) Close() {
 }
 
 // openTenants builds the directory. The caller closes it.
-func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher) (*tenants.Directory, error) {
+func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverify.Cache) (*tenants.Directory, error) {
 	common, faults := tenants.NewRoutes(cfg.Routes)
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
-	}
-	cache, err := tokenCache(cfg)
-	if err != nil {
-		return nil, err
 	}
 	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))

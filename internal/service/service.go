@@ -125,8 +125,9 @@ func (s *Service) open() (err error) {
 		return err
 	}
 	s.grpc = grpc.NewServer(options...)
-	s.checks.Register(s.grpc)
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	counted := s.observe.metrics.Registrar(s.grpc)
+	s.checks.Register(counted)
+	grpc_health_v1.RegisterHealthServer(counted, s.health)
 	s.admin = &http.Server{
 		Handler:           s.adminHandler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -159,6 +160,7 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 		// all checks on it.
 		grpc.MaxHeaderListSize(96<<10),
 		grpc.ConnectionTimeout(10*time.Second),
+		grpc.UnknownServiceHandler(s.observe.metrics.UnknownMethod),
 		// A goroutine for each check starts with a small stack, which grows anew
 		// each time: those that wait for the next check save 5 to 10 % of the
 		// processor's time. They are no bound: beyond them checks have their own.

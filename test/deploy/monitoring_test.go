@@ -4,6 +4,7 @@ package deploy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -149,7 +150,7 @@ func TestDashboard(t *testing.T) {
 }
 
 var (
-	metricName = regexp.MustCompile(`\b(?:ussoauthz|process|go)_\w+`)
+	metricName = regexp.MustCompile(`\b(?:ussoauthz|grpc_server|process|go)_\w+`)
 	labelLists = regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)`)
 	matchers   = regexp.MustCompile(`(\w+)(?:=~|!~|!=|=)"`)
 )
@@ -220,7 +221,7 @@ policy:
     services: {web: {url: %q}}
     bundles: {main: {service: web, resource: main.tar.gz}}
 `, served.URL)
-	if err := os.WriteFile(file, demo, 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(file, demo, 0o600), os.WriteFile(filepath.Join(dir, "revoked.jsonl"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://sso.acme.example"})
