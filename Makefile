@@ -104,8 +104,8 @@ mesh-check: $(TOOLS)/egctl-$(EGCTL) $(TOOLS)/istioctl-$(ISTIOCTL) ## the manifes
 .PHONY: compose-e2e
 compose-e2e: ## docker-compose.yaml for real; starts a Docker engine as root where none answers
 	@command -v docker >/dev/null && { docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null; } && \
-	  { docker version >/dev/null 2>&1 || command -v dockerd >/dev/null; } || \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker.io docker-compose; }
+	  { docker version >/dev/null 2>&1 || command -v dockerd >/dev/null; } && command -v redis-server >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker.io docker-compose redis-server; }
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
 	$(GO) vet -tags compose ./test/compose
 	$(GO) test -count 1 -timeout 10m -tags compose ./test/compose

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/ussoio/ussoauthz/envoy"
@@ -14,6 +16,7 @@ type envoyConfigCmd struct {
 	Upstream string `placeholder:"ADDRESS" help:"Where the application is: host:port."`
 	Admin    string `placeholder:"ADDRESS" help:"Envoy's admin interface."`
 	Out      string `placeholder:"FILE" help:"Where to write it. Default: standard output."`
+	Copy     string `placeholder:"FILE" help:"Where to copy this program to: Envoy's image has none that could ask for its health."`
 }
 
 func (envoyConfigCmd) Help() string {
@@ -29,6 +32,11 @@ func (c envoyConfigCmd) Run(s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	if c.Copy != "" {
+		if err := copyProgram(c.Copy); err != nil {
+			return fmt.Errorf("copying this program: %w", err)
+		}
+	}
 	if c.Out == "" {
 		_, err = s.Out.Write(text)
 		return err
@@ -37,4 +45,27 @@ func (c envoyConfigCmd) Run(s cli.Streams) error {
 		return fmt.Errorf("writing Envoy's configuration: %w", err)
 	}
 	return nil
+}
+
+// copyProgram renames its copy into place: a copy that runs can't be written.
+func copyProgram(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // it was read
+	fresh := to + ".new"
+	out, err := os.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755) // #nosec G302 -- Envoy's user runs it
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, from)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return os.Rename(fresh, to)
 }

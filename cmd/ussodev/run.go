@@ -16,6 +16,7 @@ type commands struct {
 	Token       tokenCmd       `cmd:"" help:"Mint a token for a tenant and print it."`
 	Upstream    upstreamCmd    `cmd:"" help:"Serve an application to put behind Envoy."`
 	EnvoyConfig envoyConfigCmd `cmd:"" help:"Write Envoy's configuration with addresses of your own."`
+	Health      healthCmd      `cmd:"" help:"Ask a page, for the health check of a container."`
 	Demo        demoCmd        `cmd:"" help:"Bring up the whole stack with a real Envoy, and take a tour of it."`
 }
 

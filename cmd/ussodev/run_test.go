@@ -197,6 +197,7 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("tenants: {acme: {jwks: x}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	app := start(t, "upstream", "--listen", "127.0.0.1:0")
 	token := func(more ...string) []string {
 		return append([]string{"token", "-c", path, "--tenant", "acme", "--sub", "u"}, more...)
 	}
@@ -224,6 +225,9 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"issuer", "-c", path, "--tenant", "globex"}, cli.ExitFault, "", "nothing to serve"},
 		{[]string{"issuer", "-c", path, "--listen", "127.0.0.1:99999"}, cli.ExitFault, "", "99999"},
 		{[]string{"upstream", "--listen", "nowhere"}, cli.ExitFault, "", "nowhere"},
+		{[]string{"health", app + "/health"}, cli.ExitOK, "200 OK", ""},
+		{[]string{"health", app + "/nothing"}, cli.ExitFault, "", "/nothing answers 404 Not Found"},
+		{[]string{"health", ":"}, cli.ExitFault, "", "missing protocol scheme"},
 	}
 	for _, test := range tests {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {

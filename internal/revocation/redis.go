@@ -86,7 +86,7 @@ func (r *Redis) Check(dir string) (faults []Fault) {
 		faults = append(faults, Fault{field, fmt.Sprintf(format, args...)})
 	}
 	if !r.Enabled() {
-		if *r != (Redis{}) {
+		if *r != (Redis{AllowPlaintext: r.AllowPlaintext}) { // which alone connects to nobody
 			fault("url", "is missing: write redis://host:port, rediss://host:port or unix:///path")
 		}
 		return faults

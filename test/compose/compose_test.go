@@ -1,9 +1,9 @@
 //go:build compose
 
-// Package compose brings docker-compose.yaml up and takes the tour through it.
-// Nothing is pulled: ussoauthz's image comes from the binaries in bin, Envoy's
-// from the binary that the other tests run. Where no Docker engine answers, one
-// is started, which needs root.
+// Package compose brings docker-compose.yaml up, takes the tour through it and
+// revokes a user's tokens. Nothing is pulled: ussoauthz's image comes from the
+// binaries in bin, Envoy's and Redis's from the binaries that the other tests
+// run. Where no Docker engine answers, one is started, which needs root.
 package compose
 
 import (
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -70,8 +71,9 @@ func TestCompose(t *testing.T) {
 	}
 	p.compose = append(p.compose, "-p", "ussoauthz-test-"+strconv.Itoa(os.Getpid()))
 	edge := freePort(t)
-	p.env = append(p.env, "USSOAUTHZ_EDGE_PORT="+edge)
+	p.env = append(p.env, "USSOAUTHZ_EDGE_PORT="+edge, "COMPOSE_PROFILES=redis", "USSOAUTHZ_REDIS_URL=redis://redis:6379")
 	loadEnvoy(t, p)
+	loadRedis(t, p)
 
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -92,6 +94,7 @@ func TestCompose(t *testing.T) {
 	}
 	waitFor(t, "http://127.0.0.1:"+edge)
 	takeTour(t, p, "http://127.0.0.1:"+edge)
+	revoke(t, p, "http://127.0.0.1:"+edge)
 	locked(t, p)
 }
 
@@ -137,35 +140,67 @@ func engine(t *testing.T) []string {
 	return nil
 }
 
-var (
-	envoyImage = regexp.MustCompile(`image: (envoyproxy/envoy:\S+)`)
-	libraries  = regexp.MustCompile(`(?m)(/\S+) \(0x`)
-)
-
-// loadEnvoy gives the engine an image by the name of the official one: Envoy's
-// binary and the libraries that it is linked to.
+// loadEnvoy gives the engine Envoy's image, of the version that the tests run.
 func loadEnvoy(t *testing.T, p *project) {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join(p.dir, "docker-compose.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := envoyImage.FindStringSubmatch(string(file))
-	if image == nil || !strings.HasSuffix(image[1], ":v"+envoybin.Version) {
+	image := imageOf(t, p, "envoyproxy/envoy")
+	if !strings.HasSuffix(image, ":v"+envoybin.Version) {
 		t.Fatalf("docker-compose.yaml has the image %q, the tests Envoy %s", image, envoybin.Version)
 	}
 	binary, err := envoybin.Find(t.Context(), filepath.Join(p.dir, ".cache"), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	linked, err := p.run(t.Context(), "ldd", binary)
+	load(t, p, image, map[string]string{binary: "/usr/local/bin/envoy"})
+}
+
+// loadRedis gives it Redis's image, of whichever version is installed.
+func loadRedis(t *testing.T, p *project) {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range []string{"redis-server", "redis-cli"} {
+		path, err := exec.LookPath(name)
+		if err == nil {
+			path, err = filepath.EvalSymlinks(path)
+		}
+		if err != nil {
+			t.Fatalf("install redis-server: %v", err)
+		}
+		files[path] = "/usr/local/bin/" + name
+	}
+	load(t, p, imageOf(t, p, "redis"), files)
+}
+
+// imageOf returns the image of a name that docker-compose.yaml pins.
+func imageOf(t *testing.T, p *project, name string) string {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(p.dir, "docker-compose.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	image := regexp.MustCompile(`image: (` + name + `:\S+)`).FindStringSubmatch(string(file))
+	if image == nil {
+		t.Fatalf("docker-compose.yaml has no image %s", name)
+	}
+	return image[1]
+}
+
+var libraries = regexp.MustCompile(`(?m)(/\S+) \(0x`)
+
+// load gives the engine an image by the name of an official one: programs, by
+// where they go, and the libraries that they are linked to.
+func load(t *testing.T, p *project, image string, programs map[string]string) {
+	t.Helper()
 	dir := t.TempDir()
-	files := map[string]string{binary: "/usr/local/bin/envoy"}
-	for _, m := range libraries.FindAllStringSubmatch(linked, -1) {
-		files[m[1]] = m[1]
+	files := maps.Clone(programs)
+	for program := range programs {
+		linked, err := p.run(t.Context(), "ldd", program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range libraries.FindAllStringSubmatch(linked, -1) {
+			files[m[1]] = m[1]
+		}
 	}
 	for from, to := range files {
 		content, err := os.ReadFile(from)
@@ -176,7 +211,7 @@ func loadEnvoy(t *testing.T, p *project) {
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.run(t.Context(), "docker", "build", "-q", "-t", image[1], dir); err != nil {
+	if _, err := p.run(t.Context(), "docker", "build", "-q", "-t", image, dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -285,48 +320,103 @@ func mint(t *testing.T, p *project, token *tour.Token) string {
 	return strings.TrimSpace(out)
 }
 
+// revoke refuses a user's tokens, by the command that the file's first lines
+// tell, and waits until Envoy refuses one.
+func revoke(t *testing.T, p *project, edge string) {
+	t.Helper()
+	step := tour.Step{Method: http.MethodGet, Host: "acme.example", Path: "/me", Token: &tour.Token{Tenant: "acme", Subject: "user:alice"}}
+	token := mint(t, p, step.Token)
+	reason := func() string {
+		req, err := step.Request(edge, token, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := tour.Do(http.DefaultClient, req.WithContext(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Status == http.StatusOK {
+			return "allowed"
+		}
+		return answer.Reason()
+	}
+	if got := reason(); got != "allowed" {
+		t.Fatalf("before it is revoked: %s", got)
+	}
+	if _, err := p.do(t.Context(), "exec", "-T", "ussoauthz", "/ussoauthz", "revoke", "-c", "/demo/ussoauthz.yaml", "--tenant", "acme", "--sub", "user:alice"); err != nil {
+		t.Fatal(err)
+	}
+	got := reason()
+	for range 40 {
+		if got == "token_revoked" {
+			return
+		}
+		time.Sleep(250 * time.Millisecond)
+		got = reason()
+	}
+	t.Errorf("after it was revoked: %s", got)
+}
+
 // locked looks at what runs: nobody is root, writes into an image, or has a
-// capability, and what can tell its health is healthy.
+// capability, and everybody tells that it is healthy.
 func locked(t *testing.T, p *project) {
 	t.Helper()
 	ids, err := p.do(t.Context(), "ps", "-q")
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := 0
+	var running []string
 	for _, id := range strings.Fields(ids) {
-		out, err := p.run(t.Context(), "docker", "inspect", id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var list []struct {
-			Name   string
-			Config struct{ User string }
-			State  struct {
-				Running bool
-				Health  *struct{ Status string }
-			}
-			HostConfig struct {
-				ReadonlyRootfs bool
-				CapDrop        []string
-			}
-		}
-		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
-			t.Fatalf("%v: %s", err, out)
-		}
-		c := list[0]
+		c := inspect(t, p, id)
 		if !c.State.Running {
 			continue
 		}
-		running++
+		running = append(running, c.Name)
 		if c.Config.User == "" || strings.HasPrefix(c.Config.User, "0") || !c.HostConfig.ReadonlyRootfs || len(c.HostConfig.CapDrop) == 0 {
 			t.Errorf("%s: user %q, read-only %t, without %v", c.Name, c.Config.User, c.HostConfig.ReadonlyRootfs, c.HostConfig.CapDrop)
 		}
-		if c.State.Health != nil && c.State.Health.Status != "healthy" {
-			t.Errorf("%s is %s", c.Name, c.State.Health.Status)
+		for range 40 {
+			if c.State.Health == nil || c.State.Health.Status == "healthy" {
+				break
+			}
+			time.Sleep(250 * time.Millisecond)
+			c = inspect(t, p, id)
+		}
+		if c.State.Health == nil || c.State.Health.Status != "healthy" {
+			t.Errorf("%s: its health is %+v", c.Name, c.State.Health)
 		}
 	}
-	if running != 4 {
-		t.Errorf("%d services run, want the issuer, ussoauthz, the application and Envoy", running)
+	if len(running) != 5 {
+		t.Errorf("%v run, want the issuer, ussoauthz, the application, Envoy and Redis", running)
 	}
+}
+
+// container is what docker tells of one.
+type container struct {
+	Name   string
+	Config struct{ User string }
+	State  struct {
+		Running bool
+		Health  *struct {
+			Status string
+			Log    []struct{ Output string }
+		}
+	}
+	HostConfig struct {
+		ReadonlyRootfs bool
+		CapDrop        []string
+	}
+}
+
+func inspect(t *testing.T, p *project, id string) container {
+	t.Helper()
+	out, err := p.run(t.Context(), "docker", "inspect", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []container
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return list[0]
 }

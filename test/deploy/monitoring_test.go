@@ -3,6 +3,7 @@
 package deploy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -212,9 +213,9 @@ func scrape(t *testing.T) (metrics, labels map[string]bool) {
 	file := filepath.Join(dir, "ussoauthz.yaml")
 	served := httptest.NewServer(http.HandlerFunc(serveBundle))
 	t.Cleanup(served.Close)
+	demo = bytes.Replace(demo, []byte("\nrevocation:"), []byte("\nrevocation:\n  file: revoked.jsonl"), 1)
 	demo = fmt.Appendf(demo, `
 decision_log: {file: {path: decisions.jsonl}}
-revocation: {file: revoked.jsonl}
 policy:
   entrypoint: monitored/decision
   bundles:

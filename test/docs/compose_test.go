@@ -28,6 +28,9 @@ type composeFile struct {
 	}
 }
 
+// composeDefault is how compose writes a variable with a default.
+var composeDefault = regexp.MustCompile(`^\$\{\w+:-(\w*)\}$`)
+
 // The compose file names files, stages, services and variables that exist.
 func TestCompose(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root(t), "docker-compose.yaml"))
@@ -46,7 +49,7 @@ func TestCompose(t *testing.T) {
 	stages := dockerStages(t)
 	for name, service := range compose.Services {
 		if service.Image == "" {
-			target := regexp.MustCompile(`^\$\{\w+:-(\w+)\}$`).ReplaceAllString(service.Build.Target, "$1")
+			target := composeDefault.ReplaceAllString(service.Build.Target, "$1")
 			if !slices.Contains(stages, target) {
 				t.Errorf("%s: the Dockerfile has no stage %q", name, target)
 			}
@@ -89,7 +92,7 @@ func checkComposeEnvironment(t *testing.T, environment map[string]string) {
 	cfg, err := config.Parse(path, text, func(name string) (string, bool) {
 		used[name] = true
 		value, ok := environment[name]
-		return value, ok
+		return composeDefault.ReplaceAllString(value, "$1"), ok
 	})
 	if err != nil {
 		t.Fatal(err)
