@@ -110,6 +110,21 @@ func (s *Server) Kill() {
 	s.daemon = nil
 }
 
+// Stop ends it in order, as a restart begins.
+func (s *Server) Stop() {
+	s.signal(syscall.SIGTERM)
+	<-s.ended
+	s.daemon = nil
+}
+
+// Forget loses what a server that does not run kept on its disk.
+func (s *Server) Forget() {
+	s.t.Helper()
+	if err := os.RemoveAll(filepath.Join(s.Dir, "appendonlydir")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Pause lets it keep its connections and answer nobody, until Resume.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 

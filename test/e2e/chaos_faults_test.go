@@ -61,13 +61,21 @@ func (c *chaos) breakIssuer(ctx context.Context, t *testing.T, tenant string, r 
 			{issuerLies, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.imposters[tenant].JWKS()) }},
 		}
 		k := kinds[r.IntN(len(kinds))]
+		forged := k.kind == issuerEmpty || k.kind == issuerLies
+		if forged { // not while the keys on disk can't follow
+			c.kept.RLock()
+		}
 		f := c.ledger.begin(k.kind, tenant)
 		server.SetHandler(k.handler)
 		pause(ctx, between(r, 1000, 6000))
 		server.SetHandler(nil)
 		close(whole)
 		restored := time.Now()
-		if err := c.fetchedSince(tenant, restored); err != nil {
+		err := c.fetchedSince(tenant, restored)
+		if forged {
+			c.kept.RUnlock()
+		}
+		if err != nil {
 			t.Errorf("%s of %s: %v", k.kind, tenant, err)
 			return
 		}
@@ -90,28 +98,40 @@ func (c *chaos) fetchedSince(tenant string, moment time.Time) error {
 }
 
 func fetched(admin, tenant string, moment time.Time) bool {
-	var state struct {
-		Tenants []struct {
-			ID      string
-			Keys    int
-			Fetched time.Time
-			Error   string
-		}
-	}
-	res, err := http.Get(admin + "/readyz?verbose")
-	if err != nil {
-		return false // it is being replaced
-	}
-	defer func() { _ = res.Body.Close() }() // it was read
-	if json.NewDecoder(res.Body).Decode(&state) != nil {
-		return false
-	}
-	for _, s := range state.Tenants {
+	for _, s := range stateOf(admin).Tenants {
 		if s.ID == tenant {
 			return s.Keys > 0 && s.Error == "" && s.Fetched.After(moment)
 		}
 	}
 	return false
+}
+
+// replicaState is what a replica tells of itself.
+type replicaState struct {
+	Tenants []struct {
+		ID      string
+		Keys    int
+		Fetched time.Time
+		Error   string
+	}
+	Revocation []struct {
+		Source    string
+		Available bool
+		LastSync  time.Time `json:"last_sync"`
+	}
+}
+
+// stateOf is zero while the replica is being replaced.
+func stateOf(admin string) (s replicaState) {
+	res, err := http.Get(admin + "/readyz?verbose")
+	if err != nil {
+		return s
+	}
+	defer func() { _ = res.Body.Close() }() // it was read
+	if json.NewDecoder(res.Body).Decode(&s) != nil {
+		return replicaState{}
+	}
+	return s
 }
 
 // stepClock sets an issuer's clock back and forth.
@@ -175,7 +195,7 @@ func (c *chaos) breakProcesses(ctx context.Context, t *testing.T, r *rand.Rand) 
 		switch r.IntN(3) {
 		case 0:
 			// Drained, then another in its place: nothing is excused.
-			f := c.ledger.begin("replica replaced", "")
+			f := c.ledger.begin(replicaReplaced, "")
 			if err = s.AuthzProcess().Stop(30 * time.Second); err == nil {
 				err = c.startReplica(s)
 			}

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,13 +16,18 @@ type fault struct {
 	until time.Time // after it was whole again; zero: it is broken
 }
 
-// The kinds of faults that change answers. All others change none.
+// The kinds of faults that somebody looks for. All others change no answer.
 const (
-	envoyStopped   = "envoy stopped and started"
-	replicaKilled  = "replica killed and started"
-	replicaStarted = "replica starts" // it has no keys at first
-	issuerEmpty    = "issuer publishes an empty set"
-	issuerLies     = "issuer publishes another key set"
+	replicaReplaced = "replica replaced" // it drains, and another takes its place: no excuse
+	envoyStopped    = "envoy stopped and started"
+	replicaKilled   = "replica killed and started"
+	replicaStarted  = "replica starts" // it has no keys at first
+	issuerEmpty     = "issuer publishes an empty set"
+	issuerLies      = "issuer publishes another key set"
+
+	// All kinds that begin so: what was written shortly before is in force at
+	// their end, and a replica that starts meanwhile knows only what the file has.
+	redisFault = "Redis "
 )
 
 // ledger knows what was broken when.
@@ -68,6 +75,17 @@ func (l *ledger) startedIn(f fault) bool {
 	})
 }
 
+// forgot reports whether replicas may have let go of a tenant's keys on disk
+// shortly before a fault or in it: its issuer said that it has none.
+func (l *ledger) forgot(f fault) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.list, func(g *fault) bool {
+		return g.kind == issuerEmpty && g.where == f.where && (g.until.IsZero() || g.until.Add(5*time.Second).After(f.from)) &&
+			(f.until.IsZero() || g.from.Before(f.until))
+	})
+}
+
 // question is a request with the answer that it gets from a whole world.
 type question struct {
 	name   string
@@ -82,14 +100,18 @@ type question struct {
 
 	notBefore, expires time.Time // of the token; zero: it bears no times
 	imposter           bool      // signed by whom the issuer names while it lies
+	revoked            *revoked  // the token is or will be; nil: it never is
 }
 
 const (
 	chaosLeeway = 2 * time.Second
 	chaosTTL    = 2 * time.Second
-	allowed     = "allowed"
-	envoyAlone  = "envoy"     // a refusal of Envoy's own
-	noAnswer    = "no answer" // the connection broke
+	promised    = time.Second // from a revocation's writing until it is in force
+
+	allowed      = "allowed"
+	tokenRevoked = "token_revoked"
+	envoyAlone   = "envoy"     // a refusal of Envoy's own
+	noAnswer     = "no answer" // the connection broke
 )
 
 // acceptable returns every outcome that a request between start and end may
@@ -97,7 +119,7 @@ const (
 // It is allowed where that is due, and nothing excuses an allow but a token of
 // the very keys that the issuer published at that time.
 func (l *ledger) acceptable(q question, start, end time.Time) []string {
-	list := q.inWholeWorld(start, end)
+	list := q.inWholeWorld(start, end, l.usual(q, start, end))
 	for _, f := range l.during(start, end) {
 		switch {
 		case f.kind == envoyStopped:
@@ -113,22 +135,42 @@ func (l *ledger) acceptable(q question, start, end time.Time) []string {
 				list = append(list, allowed)
 			}
 		}
-		if f.where != "" && f.where == q.tenant && q.token != "" && l.startedIn(f) {
+		// Else there are the keys on disk.
+		if f.where != "" && f.where == q.tenant && q.token != "" && l.startedIn(f) && l.forgot(f) {
 			list = append(list, "keys_unavailable")
 		}
 	}
 	return list
 }
 
-// inWholeWorld has several elements where a token's time comes or ends within
-// the request.
-func (q question) inWholeWorld(start, end time.Time) []string {
-	usual := q.reason
-	if usual == "" {
-		usual = allowed
+// usual is what the answer depends on but for the token's times and faults of
+// others. A revoked token is refused once the promised time is over, and ever
+// after. Only a Redis that is broken at that time excuses more, and for a replica
+// that starts without it.
+func (l *ledger) usual(q question, start, end time.Time) []string {
+	if q.revoked == nil {
+		return []string{cmp.Or(q.reason, allowed)}
 	}
+	begun, written := q.revoked.begun.Load(), q.revoked.written.Load()
+	switch {
+	case begun == nil || begun.After(end):
+		return []string{allowed}
+	case written == nil || start.Before(written.Add(promised)):
+		return []string{allowed, tokenRevoked}
+	}
+	for _, f := range l.during(start, end) {
+		if !q.revoked.inFile && strings.HasPrefix(f.kind, redisFault) && (f.from.Before(written.Add(promised)) || l.startedIn(f)) {
+			return []string{allowed, tokenRevoked}
+		}
+	}
+	return []string{tokenRevoked}
+}
+
+// inWholeWorld adds to what is usual, or puts in its place, what a token's time
+// gives that comes or ends within the request.
+func (q question) inWholeWorld(start, end time.Time, usual []string) []string {
 	if q.expires.IsZero() {
-		return []string{usual}
+		return usual
 	}
 	var list []string
 	expires, begins := q.expires.Add(chaosLeeway), q.notBefore.Add(-chaosLeeway)
@@ -139,7 +181,7 @@ func (q question) inWholeWorld(start, end time.Time) []string {
 		list = append(list, "token_invalid")
 	}
 	if start.Before(expires) && !end.Before(begins) {
-		list = append(list, usual)
+		list = append(list, usual...)
 	}
 	return list
 }

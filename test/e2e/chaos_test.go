@@ -18,12 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/internal/stack"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
 // chaos is a world in which things break: an Envoy, two replicas, two issuers
-// on the network and one in a file.
+// on the network and one in a file, a Redis and a file of revocations, and the
+// disks on which the replicas keep keys.
 type chaos struct {
 	dir       string
 	edge      string
@@ -36,6 +38,10 @@ type chaos struct {
 	skew      map[string]*atomic.Int64 // of an issuer's clock, in nanoseconds
 	ledger    *ledger
 	files     sync.Mutex // held while the files are broken
+	redis     *redistest.Server
+	revoked   revocations
+	disks     []*disk
+	kept      sync.RWMutex // held while a disk is broken; for reading while an issuer withdraws its keys
 }
 
 const chaosPolicy = `package chaos
@@ -51,6 +57,10 @@ const chaosConfig = `listen: ${env:USSOAUTHZ_LISTEN}
 admin: {listen: "${env:USSOAUTHZ_ADMIN}"}
 shutdown: {drain: 4s} # longer than Envoy needs to see it
 policy: {entrypoint: chaos/decision, paths: [chaos.rego]}
+jwks_dir: "${env:KEPT}"
+revocation:
+  file: revoked.jsonl
+  redis: {url: "${env:REDIS}", resync: 3s}
 defaults:
   audience: posts
   leeway: 2s
@@ -112,6 +122,9 @@ func TestChaos(t *testing.T) {
 		func(r *rand.Rand) { c.stepClock(ctx, r) },
 		func(r *rand.Rand) { c.breakFiles(ctx, t, r) },
 		func(r *rand.Rand) { c.breakProcesses(ctx, t, r) },
+		func(r *rand.Rand) { c.breakRedis(ctx, t, r) },
+		func(r *rand.Rand) { c.breakDisks(ctx, t, r) },
+		func(r *rand.Rand) { c.revoke(ctx, t, r) },
 	} {
 		own := random()
 		faults.Go(func() { r(own) })
@@ -141,19 +154,24 @@ func startChaos(t *testing.T) *chaos {
 		c.servers[tenant] = jwttest.NewServer(c.issuers[tenant])
 		t.Cleanup(c.servers[tenant].Close)
 	}
-	for name, text := range map[string][]byte{"chaos.rego": []byte(chaosPolicy), "ussoauthz.yaml": []byte(chaosConfig), "hooli.json": c.issuers["hooli"].JWKS()} {
+	for name, text := range map[string][]byte{"chaos.rego": []byte(chaosPolicy), "ussoauthz.yaml": []byte(chaosConfig), "hooli.json": c.issuers["hooli"].JWKS(), "revoked.jsonl": nil} {
 		if err := os.WriteFile(filepath.Join(c.dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	c.redis = redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	app := httptest.NewServer(http.HandlerFunc(chaosApplication))
 	t.Cleanup(app.Close)
 	cfg := stack.Config{
 		Ussoauthz: binaries.ussoauthz, Envoy: binaries.envoy, File: filepath.Join(c.dir, "ussoauthz.yaml"), Upstream: strings.TrimPrefix(app.URL, "http://"),
-		Env: []string{"ACME=" + c.servers["acme"].JWKSURL(), "GLOBEX=" + c.servers["globex"].JWKSURL()},
+		Env: []string{"ACME=" + c.servers["acme"].JWKSURL(), "GLOBEX=" + c.servers["globex"].JWKSURL(), "REDIS=" + c.redis.URL},
 	}
 	twin, front := cfg, cfg
-	twin.Dir, front.Dir = t.TempDir(), t.TempDir()
+	for _, replica := range []*stack.Config{&twin, &front} {
+		d := newDisk(t)
+		c.disks = append(c.disks, d)
+		replica.Dir, replica.Env = t.TempDir(), append(slices.Clone(cfg.Env), "KEPT="+d.keys)
+	}
 	second, err := stack.StartService(t.Context(), twin)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +217,7 @@ func (c *chaos) report(t *testing.T, count *tally) {
 			fmt.Fprintf(&b, "  %-20s %d\n", reason, n)
 		}
 	}
-	b.WriteString("faults:\n")
+	fmt.Fprintf(&b, "%d tokens, sessions and users revoked\nfaults:\n", c.revoked.written.Load())
 	broken := 0
 	for _, kind := range slices.Sorted(maps.Keys(c.ledger.count)) {
 		fmt.Fprintf(&b, "  %-36s %d\n", kind, c.ledger.count[kind])
@@ -208,13 +226,14 @@ func (c *chaos) report(t *testing.T, count *tally) {
 		}
 	}
 	t.Log(b.String())
-	refused := 0
+	refused, unkept := 0, 0
 	for _, s := range c.replicas {
 		text, err := os.ReadFile(s.Log("ussoauthz.log"))
 		if err != nil {
 			t.Error(err)
 		}
 		refused += strings.Count(string(text), "the reload failed")
+		unkept += strings.Count(string(text), "key sets can't be kept on disk")
 		for _, word := range []string{"panic", "DATA RACE"} {
 			if strings.Contains(string(text), word) {
 				t.Errorf("%s has %q", s.Log("ussoauthz.log"), word)
@@ -223,6 +242,12 @@ func (c *chaos) report(t *testing.T, count *tally) {
 	}
 	if broken > 0 && refused == 0 {
 		t.Error("files were broken, and no reload failed")
+	}
+	if c.ledger.count[diskGone]+c.ledger.count[diskFull] >= 3 && unkept == 0 {
+		t.Error("disks were broken, and nobody noticed")
+	}
+	if count.byReason[1].Load() == 0 || c.revoked.written.Load() == 0 {
+		t.Error("nobody was revoked")
 	}
 	if count.byReason[0].Load() == 0 || len(c.ledger.count) == 0 {
 		t.Error("nobody was let in, or nothing was broken")

@@ -77,7 +77,7 @@ func (a *asker) question() question {
 		return func(q *question) { q.path, q.reason = path, reason }
 	}
 	none := bearer{}
-	switch a.rand.IntN(18) {
+	switch a.rand.IntN(21) {
 	case 0:
 		return as("public", none, func(q *question) { q.path, q.user = "/", "" })
 	case 1, 2, 3:
@@ -125,6 +125,14 @@ func (a *asker) question() question {
 		return as("no route", fresh(), denied("/secret", "no_route"))
 	case 16:
 		return as("the policy says no", fresh(), denied("/policy", "policy_denied"))
+	case 17, 18, 19:
+		r := a.someRevoked(a.rand)
+		if r == nil {
+			return as("public", none, func(q *question) { q.path, q.user = "/", "" })
+		}
+		return as("a token that is revoked", r.bearer, func(q *question) {
+			q.tenant, q.host, q.user, q.revoked = r.entry.Tenant, r.entry.Tenant+".example", r.user, r
+		})
 	default:
 		return []question{
 			as("a cut escape", none, denied("/me%", "invalid_request")),
@@ -140,12 +148,12 @@ func (a *asker) question() question {
 // tally counts answers.
 type tally struct {
 	asked, wrongAllows, wrongRefusals atomic.Int64
-	byReason                          [16]atomic.Int64
+	byReason                          [17]atomic.Int64
 }
 
 // chaosReasons are the outcomes that are counted one by one.
 var chaosReasons = []string{
-	allowed, "token_not_found", "token_expired", "token_invalid", "insufficient_scope", "insufficient_role", "workspace_mismatch",
+	allowed, tokenRevoked, "token_not_found", "token_expired", "token_invalid", "insufficient_scope", "insufficient_role", "workspace_mismatch",
 	"no_route", "policy_denied", "invalid_request", "invalid_tenant", "keys_unavailable", envoyAlone, noAnswer, "overloaded", "internal",
 }
 
