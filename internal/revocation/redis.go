@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -165,8 +166,8 @@ func (r *Redis) parse() (*redis.Options, error) {
 }
 
 func local(address string) bool {
-	host := strings.TrimSuffix(address, address[strings.LastIndexByte(address, ':'):])
-	return jwtverify.IsLoopbackHost(host)
+	host, _, err := net.SplitHostPort(address) // without an IPv6 address's brackets
+	return err == nil && jwtverify.IsLoopbackHost(host)
 }
 
 // options are those of a new client: with what the files hold now.
@@ -200,6 +201,14 @@ func (r *Redis) connect() (*redis.Client, error) {
 		return nil, err
 	}
 	logging.Disable() // of the whole library: its errors come back, and its log is not ours
+	dial := redis.NewDialer(opt)
+	opt.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &guarded{Conn: conn}, nil
+	}
 	return redis.NewClient(opt), nil
 }
 

@@ -302,6 +302,24 @@ func TestRedisTLS(t *testing.T) {
 	}
 }
 
+// Only a server on this machine is asked without TLS, however its name is
+// written; another where that is wanted.
+func TestRedisPlaintext(t *testing.T) {
+	for url, local := range map[string]bool{
+		"redis://127.0.0.1": true, "redis://127.0.0.1:6380/1": true, "redis://[::1]": true, "redis://[::1]:6379": true,
+		"redis://[::ffff:127.0.0.1]:6379": true, "redis://localhost:6379": true, "redis://LOCALHOST": true, "unix:///run/redis": true,
+		"redis://redis.example": false, "redis://[2001:db8::1]:6379": false, "redis://127.0.0.1.example": false, "redis://10.0.0.1": false, "redis://[::]": false,
+	} {
+		for _, allowed := range []bool{false, true} {
+			r := revocation.Redis{URL: url, AllowPlaintext: allowed}
+			faults := r.Check("")
+			if fine := local || allowed; fine != (len(faults) == 0) || !fine && !strings.Contains(faults[0].Problem, "write rediss://") {
+				t.Errorf("%s, allowed %v: %v", url, allowed, faults)
+			}
+		}
+	}
+}
+
 // certificate makes one of 127.0.0.1 that signed itself, for both sides.
 func certificate(t *testing.T, dir string) (cert, key string) {
 	t.Helper()
