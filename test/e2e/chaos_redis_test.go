@@ -110,8 +110,9 @@ func (c *chaos) write(ctx context.Context, t *testing.T, r *revoked) {
 // breakRedis breaks Redis again and again. A fault ends when both replicas have
 // read everything again: until then what they don't know yet is owed to it.
 func (c *chaos) breakRedis(ctx context.Context, t *testing.T, r *rand.Rand) {
-	down := func() { pause(ctx, between(r, 500, 5000)) }
-	for pause(ctx, between(r, 500, 3000)) {
+	down := func() { pause(ctx, between(r, 500, 3000)) }
+	var turn []int // each kind comes once, and again
+	for pause(ctx, between(r, 500, 2000)) {
 		kinds := []struct {
 			kind string
 			do   func()
@@ -120,9 +121,20 @@ func (c *chaos) breakRedis(ctx context.Context, t *testing.T, r *rand.Rand) {
 			{"is restarted", func() { c.redis.Stop(); c.redis.Start() }},
 			{"does not answer", func() { c.redis.Pause(); down(); c.redis.Resume() }},
 			{"cuts its connections", func() { c.redis.Do("client", "kill", "type", "pubsub"); c.redis.Do("client", "kill", "type", "normal") }},
-			{"loses its data", func() { c.redis.Kill(); down(); c.redis.Forget(); c.redis.Start(); c.rewrite(t) }},
+			{"loses its data", func() {
+				c.redis.Kill()
+				down()
+				c.redis.Forget()
+				c.redis.Start()
+				down()
+				c.rewrite(t)
+			}},
 		}
-		k := kinds[r.IntN(len(kinds))]
+		if len(turn) == 0 {
+			turn = r.Perm(len(kinds))
+		}
+		k := kinds[turn[0]]
+		turn = turn[1:]
 		f := c.ledger.begin(redisFault+k.kind, "")
 		k.do()
 		if err := c.syncedSince(time.Now()); err != nil {
