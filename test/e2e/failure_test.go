@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
 	"github.com/ussoio/ussoauthz/internal/tour"
 )
 
@@ -50,61 +48,6 @@ func eventually(t testing.TB, ok func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-// A service that is replaced under load loses no request: the old one drains
-// while Envoy already asks the new one.
-func TestDrainUnderLoad(t *testing.T) {
-	w := start(t, func(w *world, _ *stack.Config) { w.drains = true })
-	// A second replica: Envoy's cluster gets both addresses.
-	twin := start(t, func(other *world, c *stack.Config) {
-		other.issuers, other.servers, other.drains = w.issuers, w.servers, true
-		c.Env = []string{"ACME_SSO=" + w.servers["acme"].URL(), "GLOBEX_SSO=" + w.servers["globex"].URL(), "INITECH_SSO=" + w.servers["initech"].URL()}
-		c.Edit = addEndpoint(w.Authz)
-	})
-	token := w.token(t, alice)
-	var served, failed atomic.Int64
-	var first sync.Once
-	ctx, stop := context.WithCancel(t.Context())
-	var workers sync.WaitGroup
-	for range 4 {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				step := tour.Step{Host: "acme.example", Path: "/me", Token: alice}
-				req, err := step.Request(twin.Edge, token, 1)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				a, err := tour.Do(twin.client, req)
-				if err == nil && a.Status == http.StatusOK {
-					served.Add(1)
-					continue
-				}
-				failed.Add(1)
-				first.Do(func() { t.Errorf("first failure after %d requests: %v %d %s", served.Load(), err, a.Status, a.Body) })
-			}
-		})
-	}
-	await := func(n int64) {
-		eventually(t, func() bool { return served.Load() >= n || failed.Load() > 0 })
-	}
-	await(200)
-	if err := w.AuthzProcess().Stop(30 * time.Second); err != nil { // SIGTERM: drains, then ends
-		t.Errorf("the drained service: %v", err)
-	}
-	await(served.Load() + 200)
-	if err := w.StartAuthz(t.Context()); err != nil {
-		t.Error(err)
-	}
-	await(served.Load() + 200)
-	if err := twin.AuthzProcess().Stop(30 * time.Second); err != nil {
-		t.Errorf("the other drained service: %v", err)
-	}
-	await(served.Load() + 200)
-	stop()
-	workers.Wait()
-	t.Logf("%d requests served while both replicas were replaced, %d failed", served.Load(), failed.Load())
 }
 
 // An issuer that is down or slow costs the others nothing, and keys that were
