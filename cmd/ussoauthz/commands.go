@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -27,21 +28,29 @@ import (
 )
 
 type serveCmd struct {
-	Config string `short:"c" placeholder:"FILE" help:"The configuration file. Without one: a single tenant from USSO_JWKS_URL, USSO_ISSUER and USSO_AUDIENCE."`
+	Config string
 }
 
-func (serveCmd) Help() string {
-	return `Serves until SIGINT or SIGTERM, then drains: NOT_SERVING first, so that Envoy looks
+// command is "serve" of the command line.
+func (c *serveCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer Envoy's checks.",
+		Long: `Serves until SIGINT or SIGTERM, then drains: NOT_SERVING first, so that Envoy looks
 elsewhere, then a graceful stop. Watches the files that it was made from and takes a
-change that has no fault; SIGHUP makes it read them at once.
-
-Examples:
-  ussoauthz serve -c ussoauthz.yaml
-  USSO_LISTEN=unix:///run/ussoauthz.sock USSO_JWKS_URL=… USSO_ISSUER=… USSO_AUDIENCE=… ussoauthz serve`
+change that has no fault; SIGHUP makes it read them at once.`,
+		Example: `  ussoauthz serve -c ussoauthz.yaml
+  USSO_LISTEN=unix:///run/ussoauthz.sock USSO_JWKS_URL=… USSO_ISSUER=… USSO_AUDIENCE=… ussoauthz serve`,
+		Args: cli.NoArgs,
+		RunE: cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE`. Without one: a single tenant from USSO_JWKS_URL, USSO_ISSUER and USSO_AUDIENCE.")
+	return cmd
 }
 
-// Run serves.
-func (c serveCmd) Run(ctx context.Context, s cli.Streams) error {
+// run serves.
+func (c *serveCmd) run(ctx context.Context, s cli.Streams) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // at once: it would end a service that still starts
 	defer signal.Stop(hangups)
@@ -138,28 +147,38 @@ func count(n int, what string) string {
 }
 
 type healthCmd struct {
-	Address string        `short:"a" default:"127.0.0.1:9191" placeholder:"ADDRESS" help:"Where the service listens: host:port, or unix:///path. (${default})"`
-	Timeout time.Duration `default:"2s" help:"How long to wait for an answer. (${default})"`
+	Address string
+	Timeout time.Duration
 }
 
-func (healthCmd) Help() string {
-	return `Exit code 0 where the service answers checks, 1 where it does not: a container's
-health check. It speaks plaintext.
-
-Example:
-  ussoauthz health -a unix:///run/ussoauthz.sock`
+// command is "health" of the command line.
+func (c *healthCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running service whether it answers checks.",
+		Long: `Exit code 0 where the service answers checks, 1 where it does not: a container's
+health check. It speaks plaintext.`,
+		Example: `  ussoauthz health -a unix:///run/ussoauthz.sock`,
+		Args:    cli.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error { return c.validate() },
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Address, "address", "a", "127.0.0.1:9191", "The `ADDRESS` where the service listens: host:port, or unix:///path.")
+	flags.DurationVar(&c.Timeout, "timeout", 2*time.Second, "How long to wait for an answer.")
+	return cmd
 }
 
-// Validate finds what is wrong with the command line.
-func (c healthCmd) Validate() error {
+// validate finds what is wrong with the command line.
+func (c *healthCmd) validate() error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout is %v: write a duration above 0, like 2s", c.Timeout)
 	}
 	return nil
 }
 
-// Run asks the gRPC health service.
-func (c healthCmd) Run(ctx context.Context, s cli.Streams) error {
+// run asks the gRPC health service.
+func (c *healthCmd) run(ctx context.Context, s cli.Streams) error {
 	target := c.Address
 	if !strings.HasPrefix(target, "unix:") {
 		target = "passthrough:///" + target
@@ -183,15 +202,16 @@ func (c healthCmd) Run(ctx context.Context, s cli.Streams) error {
 	return nil
 }
 
-type versionCmd struct{}
-
-func (versionCmd) Help() string {
-	return `Example:
-  ussoauthz version`
-}
-
-// Run prints the version.
-func (versionCmd) Run(s cli.Streams) error {
-	fmt.Fprintf(s.Out, "ussoauthz %s (%s)\n", version, runtime.Version())
-	return nil
+// versionCommand prints the version.
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version.",
+		Example: "  ussoauthz version",
+		Args:    cli.NoArgs,
+		RunE: cli.RunE(func(_ context.Context, s cli.Streams) error {
+			fmt.Fprintf(s.Out, "ussoauthz %s (%s)\n", version, runtime.Version())
+			return nil
+		}),
+	}
 }

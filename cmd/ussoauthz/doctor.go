@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/doctor"
 	"github.com/ussoio/ussoauthz/internal/terminal"
@@ -13,33 +15,46 @@ import (
 )
 
 type doctorCmd struct {
-	Config  string        `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
-	Timeout time.Duration `default:"5s" help:"How long to wait for each server. (${default})"`
-	JSON    bool          `help:"For machines: a list of results."`
-	Color   string        `enum:"auto,always,never" default:"auto" help:"auto, always or never. auto: on a terminal, unless NO_COLOR is set. (${default})"`
+	Config  string
+	Timeout time.Duration
+	JSON    bool
+	Color   string
 }
 
-func (doctorCmd) Help() string {
-	return `Asks each tenant's key server once, as the service would, and tells what is wrong:
+// command is "doctor" of the command line.
+func (c *doctorCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor -c FILE",
+		Short: "Ask the tenants' key servers and tell what is wrong with their answers.",
+		Long: `Asks each tenant's key server once, as the service would, and tells what is wrong:
 name, connection, certificate, status, content, keys that are left out, algorithms that
 the tenant refuses, a clock that differs. Exit code 0 where every tenant has keys, 1
-where one has none; warnings alone are exit code 0.
-
-Examples:
-  ussoauthz doctor -c ussoauthz.yaml
-  ussoauthz doctor -c ussoauthz.yaml --json`
+where one has none; warnings alone are exit code 0.`,
+		Example: `  ussoauthz doctor -c ussoauthz.yaml
+  ussoauthz doctor -c ussoauthz.yaml --json`,
+		Args:    cli.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error { return c.validate() },
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE`.")
+	flags.DurationVar(&c.Timeout, "timeout", 5*time.Second, "How long to wait for each server.")
+	flags.BoolVar(&c.JSON, "json", false, "For machines: a list of results.")
+	flags.Var(cli.OneOf(&c.Color, "auto", "always", "never"), "color", "auto: on a terminal, unless NO_COLOR is set.")
+	cli.Require(cmd, "config")
+	return cmd
 }
 
-// Validate finds what is wrong with the command line.
-func (c doctorCmd) Validate() error {
+// validate finds what is wrong with the command line.
+func (c *doctorCmd) validate() error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout is %v: write a duration above 0, like 5s", c.Timeout)
 	}
 	return nil
 }
 
-// Run asks.
-func (c doctorCmd) Run(ctx context.Context, s cli.Streams) error {
+// run asks.
+func (c *doctorCmd) run(ctx context.Context, s cli.Streams) error {
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err

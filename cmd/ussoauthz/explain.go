@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/curl"
@@ -25,26 +27,31 @@ import (
 )
 
 type explainCmd struct {
-	Config    string            `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
-	Tenant    string            `short:"t" placeholder:"ID" help:"Ask for this tenant, by its header."`
-	Token     string            `placeholder:"TOKEN" help:"The bearer token; @FILE reads it from a file, @- from standard input."`
-	Host      string            `placeholder:"HOST" help:"The request's host. Default: the tenant's first one."`
-	Header    []string          `short:"H" sep:"none" placeholder:"'NAME: VALUE'" help:"A further header; may be repeated."`
-	Data      string            `short:"d" placeholder:"BODY" help:"The request's body."`
-	Extension map[string]string `placeholder:"KEY=VALUE" help:"A context extension, as an Envoy route pins it."`
-	Curl      string            `placeholder:"COMMAND" help:"The request as a curl command line, as a browser copies it; @FILE reads it from a file, @- from standard input."`
-	Log       []string          `sep:"none" placeholder:"FILE" help:"Show a decision that was recorded in this file of the decision log, and what the policy says of it today; may be repeated."`
-	ID        string            `name:"id" placeholder:"ID" help:"With --log: the decision's id."`
-	JSON      bool              `help:"For machines."`
-	Trace     bool              `help:"Show OPA's own trace as well."`
-	Color     string            `enum:"auto,always,never" default:"auto" help:"auto, always or never. auto: on a terminal, unless NO_COLOR is set. (${default})"`
-	Request   []string          `arg:"" optional:"" help:"METHOD and TARGET: the path with its query, or a whole URL. Or, after --, a curl command line."`
+	Config    string
+	Tenant    string
+	Token     string
+	Host      string
+	Header    []string
+	Data      string
+	Extension map[string]string
+	Curl      string
+	Log       []string
+	ID        string
+	JSON      bool
+	Trace     bool
+	Color     string
+	Request   []string // METHOD and TARGET: the path with its query, or a whole URL; or a curl command line
 }
 
-func (explainCmd) Help() string {
-	return `Decides about one request as the service would, and prints each step of the road
+// command is "explain" of the command line.
+func (c *explainCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain -c FILE [METHOD TARGET | -- curl ...]",
+		Short: "Show each step of a decision about one request.",
+		Long: `Decides about one request as the service would, and prints each step of the road
 with its outcome. A denial ends with what the request lacks, or with the rule that
-denied it. Exit code 0 where it is allowed, 1 where it is denied. Asks the tenants'
+denied it. METHOD and TARGET are the request: TARGET is the path with its query, or a
+whole URL. Exit code 0 where it is allowed, 1 where it is denied. Asks the tenants'
 issuers for their keys. It shows the claims of the token, though never the token
 itself: mind who reads along.
 
@@ -53,19 +60,42 @@ is not known here is an error, since it could change the request.
 
 Of a recorded decision it shows what the decision log holds. Where that has the input
 too (decision_log: {input: true}), the policy of the configuration is asked about it
-again: exit code 0 where the answer is the same today, 1 where it is another one.
-
-Examples:
-  ussoauthz explain -c ussoauthz.yaml --tenant acme --token "$TOKEN" GET /posts/42
+again: exit code 0 where the answer is the same today, 1 where it is another one.`,
+		Example: `  ussoauthz explain -c ussoauthz.yaml --tenant acme --token "$TOKEN" GET /posts/42
   ussoauthz explain -c ussoauthz.yaml -H "Authorization: Bearer $TOKEN" GET https://api.acme.example/posts
   ussoauthz explain -c ussoauthz.yaml -- curl -X POST -b "access_token=$TOKEN" --json '{}' https://api.acme.example/posts
   ussoauthz explain -c ussoauthz.yaml --curl @- < copied-from-the-browser.txt
   ussoauthz explain -c ussoauthz.yaml --tenant acme --json GET /posts/42
-  ussoauthz explain -c ussoauthz.yaml --log decisions.jsonl --id 8c1f…`
+  ussoauthz explain -c ussoauthz.yaml --log decisions.jsonl --id 8c1f…`,
+		Args:    cobra.ArbitraryArgs,
+		PreRunE: c.read,
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE`.")
+	flags.StringVarP(&c.Tenant, "tenant", "t", "", "Ask for the tenant with this `ID`, by its header.")
+	flags.StringVar(&c.Token, "token", "", "The bearer `TOKEN`; @FILE reads it from a file, @- from standard input.")
+	flags.StringVar(&c.Host, "host", "", "The request's `HOST`. Default: the tenant's first one.")
+	flags.StringArrayVarP(&c.Header, "header", "H", nil, "A further header `'NAME: VALUE'`; may be repeated.")
+	flags.StringVarP(&c.Data, "data", "d", "", "The request's `BODY`.")
+	flags.Var((*cli.Pairs)(&c.Extension), "extension", "A context extension `NAME=VALUE`, as an Envoy route pins it; may be repeated.")
+	flags.StringVar(&c.Curl, "curl", "", "The request as a `COMMAND` line of curl, as a browser copies it; @FILE reads it from a file, @- from standard input.")
+	flags.StringArrayVar(&c.Log, "log", nil, "Show a decision that was recorded in this `FILE` of the decision log, and what the policy says of it today; may be repeated.")
+	flags.StringVar(&c.ID, "id", "", "With --log: the decision's `ID`.")
+	flags.BoolVar(&c.JSON, "json", false, "For machines.")
+	flags.BoolVar(&c.Trace, "trace", false, "Show OPA's own trace as well.")
+	flags.Var(cli.OneOf(&c.Color, "auto", "always", "never"), "color", "auto: on a terminal, unless NO_COLOR is set.")
+	cli.Require(cmd, "config")
+	return cmd
 }
 
-// Validate finds what is wrong with the command line.
-func (c explainCmd) Validate() error {
+// read takes the arguments, and finds what is wrong with the command line.
+func (c *explainCmd) read(_ *cobra.Command, args []string) error {
+	c.Request = args
+	return c.validate()
+}
+
+func (c *explainCmd) validate() error {
 	switch {
 	case (len(c.Log) > 0) != (c.ID != ""):
 		return errors.New("a recorded decision needs both --log FILE and --id ID")
@@ -87,8 +117,8 @@ func (c explainCmd) isCurl() bool {
 	return c.Curl != "" || len(c.Request) > 0 && c.Request[0] == "curl"
 }
 
-// Run explains.
-func (c explainCmd) Run(ctx context.Context, s cli.Streams) error {
+// run explains.
+func (c *explainCmd) run(ctx context.Context, s cli.Streams) error {
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/revocation"
@@ -14,31 +16,63 @@ import (
 )
 
 type revokeCmd struct {
-	Config  string  `short:"c" required:"" placeholder:"FILE" help:"The configuration file: its revocation section says where entries go."`
-	Tenant  string  `short:"t" required:"" placeholder:"ID" help:"The tenant whose tokens are revoked."`
-	JTI     *string `name:"jti" placeholder:"ID" help:"The token with this jti."`
-	Session *string `placeholder:"ID" help:"The tokens with this session_id."`
-	Sub     *string `placeholder:"ID" help:"The tokens with this sub or user_id, issued before --before."`
-	All     bool    `help:"All of the tenant's tokens, issued before --before."`
-	Before  string  `placeholder:"TIME" help:"With --sub and --all, like 2026-01-31T12:00:00Z. Default: now."`
-	Expires string  `default:"2160h" placeholder:"DURATION|TIME" help:"When the entry may go: not before the tokens have expired. (${default}, 90 days)"`
+	Config  string
+	Tenant  string
+	JTI     *string
+	Session *string
+	Sub     *string
+	All     bool
+	Before  string
+	Expires string
 }
 
 const redisWait = 10 * time.Second
 
-func (revokeCmd) Help() string {
-	return `Writes an entry where the configuration's revocation section says: to the file, to
-Redis, or to both. Services that read it refuse the tokens with token_revoked within a second.
-
-Examples:
-  ussoauthz revoke -c ussoauthz.yaml --tenant acme --jti 6f1c2b --expires 1h
+// command is "revoke" of the command line.
+func (c *revokeCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "revoke -c FILE -t ID",
+		Short: "Refuse tokens before they expire.",
+		Long: `Writes an entry where the configuration's revocation section says: to the file, to
+Redis, or to both. Services that read it refuse the tokens with token_revoked within a second.`,
+		Example: `  ussoauthz revoke -c ussoauthz.yaml --tenant acme --jti 6f1c2b --expires 1h
   ussoauthz revoke -c ussoauthz.yaml --tenant acme --session s-42 --expires 720h
   ussoauthz revoke -c ussoauthz.yaml --tenant acme --sub user:alice
-  ussoauthz revoke -c ussoauthz.yaml --tenant acme --all --before 2026-01-31T12:00:00Z`
+  ussoauthz revoke -c ussoauthz.yaml --tenant acme --all --before 2026-01-31T12:00:00Z`,
+		Args:    cli.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error { return c.validate() },
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE`: its revocation section says where entries go.")
+	flags.StringVarP(&c.Tenant, "tenant", "t", "", "The `ID` of the tenant whose tokens are revoked.")
+	flags.Var(given{&c.JTI}, "jti", "The token with this jti.")
+	flags.Var(given{&c.Session}, "session", "The tokens with this session_id.")
+	flags.Var(given{&c.Sub}, "sub", "The tokens with this sub or user_id, issued before --before.")
+	flags.BoolVar(&c.All, "all", false, "All of the tenant's tokens, issued before --before.")
+	flags.StringVar(&c.Before, "before", "", "With --sub and --all: a `TIME` like 2026-01-31T12:00:00Z. Default: now.")
+	flags.StringVar(&c.Expires, "expires", "2160h", "When the entry may go, as `DURATION|TIME`: not before the tokens have expired; 2160h are 90 days.")
+	cli.Require(cmd, "config", "tenant")
+	return cmd
 }
 
-// Validate finds what is wrong with the command line.
-func (c revokeCmd) Validate() error {
+// given is the value of a flag that keeps whether it was written: an empty one
+// is another thing than none.
+type given struct{ value **string }
+
+// Set, String and Type are what flags ask for.
+func (g given) Set(value string) error {
+	*g.value = &value
+	return nil
+}
+
+func (given) String() string { return "" } // no flag has a default
+
+// Type is the placeholder in the help.
+func (given) Type() string { return "ID" }
+
+// validate finds what is wrong with the command line.
+func (c *revokeCmd) validate() error {
 	named := 0
 	for _, name := range []*string{c.JTI, c.Session, c.Sub} {
 		if name != nil && *name == "" { // a variable that is not set: it must not mean everyone
@@ -90,8 +124,8 @@ func (c revokeCmd) entry(now time.Time) (revocation.Entry, error) {
 	return e, nil
 }
 
-// Run writes the entry.
-func (c revokeCmd) Run(s cli.Streams) error {
+// run writes the entry.
+func (c *revokeCmd) run(_ context.Context, s cli.Streams) error {
 	cfg, err := load(c.Config, s)
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisiontest"
@@ -19,40 +21,59 @@ import (
 )
 
 type testCmd struct {
-	Config    string        `short:"c" placeholder:"FILE" help:"The configuration that decision tests are for. Its policy.allow_net counts for Rego tests too."`
-	Decisions []string      `sep:"none" placeholder:"FILE" help:"A further file of decision tests, by whatever name; may be repeated."`
-	Match     string        `name:"run" short:"r" placeholder:"REGEX" help:"Only tests whose name matches: package.name of a Rego test, the name of a case."`
-	Ignore    []string      `sep:"none" placeholder:"PATTERN" help:"Leave out files and folders by name or path, like 'node_modules'; may be repeated."`
-	Verbose   bool          `short:"v" help:"List tests that pass, and show OPA's trace of those that fail."`
-	Coverage  bool          `help:"Measure how much of the policies the Rego tests reach. The tests themselves do not count."`
-	Threshold float64       `placeholder:"PERCENT" help:"Fail where the coverage is below; includes --coverage."`
-	Format    string        `short:"f" enum:"pretty,json,junit" default:"pretty" help:"pretty, json or junit. (${default})"`
-	Timeout   time.Duration `placeholder:"DURATION" help:"For one Rego test. Default: 5s, and 30s of a benchmark."`
-	Watch     bool          `short:"w" help:"Run again after each change of the paths, the configuration and its policies, until Ctrl-C."`
-	Bench     bool          `help:"Measure the Rego tests instead: time and allocations of each."`
-	Paths     []string      `arg:"" optional:"" name:"path" help:"Files and folders with policies, tests and data. Default: this folder."`
+	Config    string
+	Decisions []string
+	Match     string
+	Ignore    []string
+	Verbose   bool
+	Coverage  bool
+	Threshold float64
+	Format    string
+	Timeout   time.Duration
+	Watch     bool
+	Bench     bool
+	Paths     []string
 }
 
-func (testCmd) Help() string {
-	return `Runs the Rego tests in the paths, with the library data.usso and the embedded policy
+// command is "test" of the command line.
+func (c *testCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "test [PATH ...]",
+		Short: "Run Rego tests and decision tests.",
+		Long: `Runs the Rego tests in the paths (this folder, where none is named), with the library data.usso and the embedded policy
 at hand, and the decision tests (*_decisions.yaml): requests, each with the claims of
 its token and the answer that it must get, which take the whole road of a request.
 The keys of the tenants are replaced by keys of the run; no network is asked.
 
 Exit code 0 where all tests passed, 2 where one failed or the coverage is below the
 threshold, 1 where none was found or a file has a fault: those of opa test, which
-counts no test as success. Wrong usage is 2, as for every command.
-
-Examples:
-  ussoauthz test policies/
+counts no test as success. Wrong usage is 2, as for every command.`,
+		Example: `  ussoauthz test policies/
   ussoauthz test policies/ --threshold 90
   ussoauthz test -c ussoauthz.yaml . --watch
-  ussoauthz test -c ussoauthz.yaml . --format junit > report.xml`
+  ussoauthz test -c ussoauthz.yaml . --format junit > report.xml`,
+		Args:    cobra.ArbitraryArgs,
+		PreRunE: c.read,
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE` that decision tests are for. Its policy.allow_net counts for Rego tests too.")
+	flags.StringArrayVar(&c.Decisions, "decisions", nil, "A further `FILE` of decision tests, by whatever name; may be repeated.")
+	flags.StringVarP(&c.Match, "run", "r", "", "Only tests whose name matches `REGEX`: package.name of a Rego test, the name of a case.")
+	flags.StringArrayVar(&c.Ignore, "ignore", nil, "Leave out files and folders whose name or path matches `PATTERN`, like 'node_modules'; may be repeated.")
+	flags.BoolVarP(&c.Verbose, "verbose", "v", false, "List tests that pass, and show OPA's trace of those that fail.")
+	flags.BoolVar(&c.Coverage, "coverage", false, "Measure how much of the policies the Rego tests reach. The tests themselves do not count.")
+	flags.Float64Var(&c.Threshold, "threshold", 0, "Fail where the coverage is below this `PERCENT`; includes --coverage.")
+	flags.VarP(cli.OneOf(&c.Format, "pretty", "json", "junit"), "format", "f", "What to print.")
+	flags.DurationVar(&c.Timeout, "timeout", 0, "How long one Rego test may take. Default: 5s, and 30s of a benchmark.")
+	flags.BoolVarP(&c.Watch, "watch", "w", false, "Run again after each change of the paths, the configuration and its policies, until Ctrl-C.")
+	flags.BoolVar(&c.Bench, "bench", false, "Measure the Rego tests instead: time and allocations of each.")
+	return cmd
 }
 
-// Validate checks what flags say together; kong calls it, and a fault is wrong
-// usage.
-func (c *testCmd) Validate() error {
+// read takes the arguments, and checks what flags say together.
+func (c *testCmd) read(_ *cobra.Command, args []string) error {
+	c.Paths = args
 	if _, err := regexp.Compile(c.Match); err != nil {
 		return fmt.Errorf("--run: %w", err)
 	}
@@ -81,8 +102,8 @@ func (c *testCmd) measures() bool { return c.Coverage || c.Threshold > 0 }
 // exitFailed is the exit code where a test failed, as of opa test.
 const exitFailed = cli.Exit(2)
 
-// Run tests.
-func (c *testCmd) Run(ctx context.Context, s cli.Streams) error {
+// run tests.
+func (c *testCmd) run(ctx context.Context, s cli.Streams) error {
 	if len(c.Paths) == 0 && len(c.Decisions) == 0 {
 		c.Paths = []string{"."}
 	}

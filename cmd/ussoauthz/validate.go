@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/service"
@@ -15,22 +17,32 @@ import (
 )
 
 type validateCmd struct {
-	Config string `short:"c" required:"" placeholder:"FILE" help:"The configuration file."`
-	JSON   bool   `help:"For machines: one object with faults, warnings and the policy's analysis."`
+	Config string
+	JSON   bool
 }
 
-func (validateCmd) Help() string {
-	return `Prints every fault of the configuration and of its policies with file, line and
+// command is "validate" of the command line.
+func (c *validateCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "validate -c FILE",
+		Short: "Check a configuration file and report every fault.",
+		Long: `Prints every fault of the configuration and of its policies with file, line and
 field, and ends with exit code 1 if there is one. Reads the files that the
 configuration names; asks no issuer and no bundle server.
 
 Warns of what is allowed but probably not meant: what OPA's strict mode refuses, a
 copy of the library data.usso that differs from this version's, routes that no
-request reaches. Tells what the policy reads, and whether its decisions can be kept.
-
-Examples:
-  ussoauthz validate -c ussoauthz.yaml
-  ussoauthz validate -c ussoauthz.yaml --json`
+request reaches. Tells what the policy reads, and whether its decisions can be kept.`,
+		Example: `  ussoauthz validate -c ussoauthz.yaml
+  ussoauthz validate -c ussoauthz.yaml --json`,
+		Args: cli.NoArgs,
+		RunE: cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&c.Config, "config", "c", "", "The configuration `FILE`.")
+	flags.BoolVar(&c.JSON, "json", false, "For machines: one object with faults, warnings and the policy's analysis.")
+	cli.Require(cmd, "config")
+	return cmd
 }
 
 // validation is all that there is to tell of a configuration.
@@ -44,8 +56,8 @@ type validation struct {
 	Policy   *policy.Analysis `json:"policy"` // null: it has a fault, or comes from bundles
 }
 
-// Run validates.
-func (c validateCmd) Run(ctx context.Context, s cli.Streams) error {
+// run validates.
+func (c *validateCmd) run(ctx context.Context, s cli.Streams) error {
 	done := terminal.Progress(s.Err, "reading "+c.Config)
 	v := validation{File: c.Config, Faults: []config.Fault{}, Warnings: []config.Fault{}}
 	cfg, faults := config.Inspect(c.Config)

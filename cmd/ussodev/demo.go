@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
@@ -23,24 +25,36 @@ import (
 )
 
 type demoCmd struct {
-	Ussoauthz string `required:"" placeholder:"FILE" help:"The service's binary."`
-	Config    string `short:"c" default:"demo/ussoauthz.yaml" placeholder:"FILE" help:"The configuration to show. (${default})"`
-	Cache     string `default:".cache" placeholder:"DIR" help:"Where Envoy and the logs are kept. (${default})"`
-	Once      bool   `help:"End after the tour; exit code 1 if an answer is not the expected one."`
+	Ussoauthz string
+	Config    string
+	Cache     string
+	Once      bool
 }
 
-func (demoCmd) Help() string {
-	return `Starts an issuer with two tenants, an application, ussoauthz and a real Envoy on
+// command is "demo" of the command line.
+func (c *demoCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo --ussoauthz FILE",
+		Short: "Bring up the whole stack with a real Envoy, and take a tour of it.",
+		Long: `Starts an issuer with two tenants, an application, ussoauthz and a real Envoy on
 loopback, sends a tour of requests through Envoy, and leaves the stack up until
-Ctrl-C. Usual ports that are taken are replaced by free ones.
-
-Example:
-  ussodev demo --ussoauthz bin/ussoauthz --once`
+Ctrl-C. Usual ports that are taken are replaced by free ones.`,
+		Example: `  ussodev demo --ussoauthz bin/ussoauthz --once`,
+		Args:    cli.NoArgs,
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.Ussoauthz, "ussoauthz", "", "The `FILE` that is the service's binary.")
+	flags.StringVarP(&c.Config, "config", "c", "demo/ussoauthz.yaml", "The configuration `FILE` to show.")
+	flags.StringVar(&c.Cache, "cache", ".cache", "The `DIR` where Envoy and the logs are kept.")
+	flags.BoolVar(&c.Once, "once", false, "End after the tour; exit code 1 if an answer is not the expected one.")
+	cli.Require(cmd, "ussoauthz")
+	return cmd
 }
 
-// Run takes the tour.
-func (c demoCmd) Run(ctx context.Context, s cli.Streams) (err error) {
-	d := &demo{cmd: c, streams: s, recorder: &tour.Recorder{}}
+// run takes the tour.
+func (c *demoCmd) run(ctx context.Context, s cli.Streams) (err error) {
+	d := &demo{cmd: *c, streams: s, recorder: &tour.Recorder{}}
 	dir, err := filepath.Abs(filepath.Join(c.Cache, "demo"))
 	if err != nil {
 		return err

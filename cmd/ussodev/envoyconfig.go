@@ -1,33 +1,49 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/spf13/cobra"
 
 	"github.com/ussoio/ussoauthz/envoy"
 	"github.com/ussoio/ussoauthz/internal/cli"
 )
 
 type envoyConfigCmd struct {
-	Edge     string `placeholder:"ADDRESS" help:"Where Envoy listens. Default: as in envoy/envoy.yaml."`
-	Authz    string `placeholder:"ADDRESS" help:"Where ussoauthz answers: host:port."`
-	Upstream string `placeholder:"ADDRESS" help:"Where the application is: host:port."`
-	Admin    string `placeholder:"ADDRESS" help:"Envoy's admin interface."`
-	Out      string `placeholder:"FILE" help:"Where to write it. Default: standard output."`
-	Copy     string `placeholder:"FILE" help:"Where to copy this program to: Envoy's image has none that could ask for its health."`
+	Edge     string
+	Authz    string
+	Upstream string
+	Admin    string
+	Out      string
+	Copy     string
 }
 
-func (envoyConfigCmd) Help() string {
-	return `Writes the shipped, hardened Envoy configuration with addresses of your own.
-
-Example:
-  ussodev envoy-config --edge 0.0.0.0:10000 --authz ussoauthz:9191 --upstream upstream:8080`
+// command is "envoy-config" of the command line.
+func (c *envoyConfigCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "envoy-config",
+		Short:   "Write Envoy's configuration with addresses of your own.",
+		Long:    `Writes the shipped, hardened Envoy configuration with addresses of your own.`,
+		Example: `  ussodev envoy-config --edge 0.0.0.0:10000 --authz ussoauthz:9191 --upstream upstream:8080`,
+		Args:    cli.NoArgs,
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.Edge, "edge", "", "The `ADDRESS` where Envoy listens. Default: as in envoy/envoy.yaml.")
+	flags.StringVar(&c.Authz, "authz", "", "The `ADDRESS` where ussoauthz answers: host:port.")
+	flags.StringVar(&c.Upstream, "upstream", "", "The `ADDRESS` where the application is: host:port.")
+	flags.StringVar(&c.Admin, "admin", "", "The `ADDRESS` of Envoy's admin interface.")
+	flags.StringVar(&c.Out, "out", "", "The `FILE` to write. Default: standard output.")
+	flags.StringVar(&c.Copy, "copy", "", "The `FILE` to copy this program to: Envoy's image has none that could ask for its health.")
+	return cmd
 }
 
-// Run writes the configuration.
-func (c envoyConfigCmd) Run(s cli.Streams) error {
+// run writes the configuration.
+func (c *envoyConfigCmd) run(_ context.Context, s cli.Streams) error {
 	text, err := envoy.Config(envoy.Ports{Edge: c.Edge, Authz: c.Authz, Upstream: c.Upstream, Admin: c.Admin})
 	if err != nil {
 		return err

@@ -6,24 +6,34 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 )
 
 type healthCmd struct {
-	URL     string        `arg:"" placeholder:"URL" help:"The page to ask."`
-	Timeout time.Duration `default:"2s" help:"How long to wait for an answer. (${default})"`
+	URL     string
+	Timeout time.Duration
 }
 
-func (healthCmd) Help() string {
-	return `Exit code 0 where the page is answered with 200, 1 where it is not: the health check of
-a container that has no other program for it.
-
-Example:
-  ussodev health http://127.0.0.1:8080/health`
+// command is "health" of the command line.
+func (c *healthCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health URL",
+		Short: "Ask a page, for the health check of a container.",
+		Long: `Exit code 0 where the page is answered with 200, 1 where it is not: the health check of
+a container that has no other program for it.`,
+		Example: `  ussodev health http://127.0.0.1:8080/health`,
+		Args:    cobra.ExactArgs(1),
+		PreRun:  func(_ *cobra.Command, args []string) { c.URL = args[0] },
+		RunE:    cli.RunE(c.run),
+	}
+	cmd.Flags().DurationVar(&c.Timeout, "timeout", 2*time.Second, "How long to wait for an answer.")
+	return cmd
 }
 
-// Run asks the page once.
-func (c healthCmd) Run(ctx context.Context, s cli.Streams) error {
+// run asks the page once.
+func (c *healthCmd) run(ctx context.Context, s cli.Streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)

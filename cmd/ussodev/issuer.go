@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
@@ -15,24 +17,35 @@ import (
 )
 
 type issuerCmd struct {
-	configFlags `embed:""`
-	Tenant      []string `sep:"none" placeholder:"ID" help:"Serve this tenant alone; may be repeated. Default: all."`
-	Listen      string   `placeholder:"ADDRESS" help:"Serve every tenant with an http:// key URL on this one address, whatever host the URL names."`
+	configFlags
+	Tenant []string
+	Listen string
 }
 
-func (issuerCmd) Help() string {
-	return `Serves the keys of each tenant whose jwks_url or discovery_url is http:// on a
+// command is "issuer" of the command line.
+func (c *issuerCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "issuer -c FILE",
+		Short: "Serve the key sets of a configuration's tenants, and mint tokens over HTTP.",
+		Long: `Serves the keys of each tenant whose jwks_url or discovery_url is http:// on a
 loopback host, at exactly that URL, until SIGINT or SIGTERM. Beside it, at /token,
-it signs any claims that are posted to it.
-
-Examples:
-  ussodev issuer -c ussoauthz.yaml
+it signs any claims that are posted to it.`,
+		Example: `  ussodev issuer -c ussoauthz.yaml
   ussodev issuer -c ussoauthz.yaml --listen 0.0.0.0:8000
-  curl -H 'Content-Type: application/json' -d '{"sub": "user:1"}' http://127.0.0.1:8000/acme/token`
+  curl -H 'Content-Type: application/json' -d '{"sub": "user:1"}' http://127.0.0.1:8000/acme/token`,
+		Args: cli.NoArgs,
+		RunE: cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	c.add(flags)
+	flags.StringArrayVar(&c.Tenant, "tenant", nil, "Serve the tenant with this `ID` alone; may be repeated. Default: all.")
+	flags.StringVar(&c.Listen, "listen", "", "Serve every tenant with an http:// key URL on this one `ADDRESS`, whatever host the URL names.")
+	cli.Require(cmd, "config")
+	return cmd
 }
 
-// Run serves until ctx ends.
-func (c issuerCmd) Run(ctx context.Context, s cli.Streams) error {
+// run serves until ctx ends.
+func (c *issuerCmd) run(ctx context.Context, s cli.Streams) error {
 	cfg, keysDir, err := c.load()
 	if err != nil {
 		return err

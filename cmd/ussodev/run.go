@@ -5,26 +5,17 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 )
 
-type commands struct {
-	Issuer      issuerCmd      `cmd:"" help:"Serve the key sets of a configuration's tenants, and mint tokens over HTTP."`
-	Token       tokenCmd       `cmd:"" help:"Mint a token for a tenant and print it."`
-	Upstream    upstreamCmd    `cmd:"" help:"Serve an application to put behind Envoy."`
-	EnvoyConfig envoyConfigCmd `cmd:"" help:"Write Envoy's configuration with addresses of your own."`
-	Health      healthCmd      `cmd:"" help:"Ask a page, for the health check of a container."`
-	Demo        demoCmd        `cmd:"" help:"Bring up the whole stack with a real Envoy, and take a tour of it."`
-}
-
 const description = `Development tools for ussoauthz: tokens and keys for the tenants of a
-configuration, and an application to put behind Envoy. Never for production.
+configuration, and an application to put behind Envoy. Never for production.`
 
-Examples:
-  ussodev issuer -c ussoauthz.yaml
+const examples = `  ussodev issuer -c ussoauthz.yaml
   ussodev token -c ussoauthz.yaml --tenant acme --sub user:1 --scope read:posts
   ussodev upstream --listen 127.0.0.1:8080
   ussodev demo --ussoauthz bin/ussoauthz`
@@ -32,15 +23,24 @@ Examples:
 // run is the whole program but for the process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return cli.Program{
-		Name: "ussodev", Description: description, Commands: &commands{},
-		Options: []kong.Option{kong.WithHyphenPrefixedParameters(true)}, // --expires -1h
+		Name: "ussodev", Description: description, Examples: examples,
+		Commands: []*cobra.Command{
+			new(issuerCmd).command(),
+			new(tokenCmd).command(),
+			new(upstreamCmd).command(),
+			new(envoyConfigCmd).command(),
+			new(healthCmd).command(),
+			new(demoCmd).command(),
+		},
 	}.Run(ctx, args, stdout, stderr)
 }
 
 // configFlags are what the commands share that act for a configuration's tenants.
-type configFlags struct {
-	Config string `short:"c" required:"" placeholder:"FILE" help:"The configuration file of ussoauthz."`
-	Keys   string `placeholder:"DIR" help:"Where the private keys are; made on first use. Default: .ussodev beside FILE."`
+type configFlags struct{ Config, Keys string }
+
+func (f *configFlags) add(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.Config, "config", "c", "", "The configuration `FILE` of ussoauthz.")
+	flags.StringVar(&f.Keys, "keys", "", "The `DIR` of the private keys; made on first use. Default: .ussodev beside FILE.")
 }
 
 // load reads the file; its error is one line for each fault.

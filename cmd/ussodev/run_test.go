@@ -213,7 +213,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"issuer", "--help"}, cli.ExitOK, "curl -H", ""},
 		{[]string{"upstream", "--help"}, cli.ExitOK, "/echo", ""},
 		{[]string{"frobnicate"}, cli.ExitUsage, "", "frobnicate"},
-		{[]string{"token"}, cli.ExitUsage, "", "--sub"},
+		{[]string{"token"}, cli.ExitUsage, "", `required flag(s) "config", "tenant", "sub" not set`},
 		{token("--alg", "none"), cli.ExitUsage, "", "unknown algorithm"},
 		{token("--expires", "soon"), cli.ExitUsage, "", "--expires"},
 		{token("--expires", "0s"), cli.ExitUsage, "", "--expires is 0"},

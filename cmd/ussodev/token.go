@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,38 +9,60 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/devissuer"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
 type tokenCmd struct {
-	configFlags `embed:""`
-	Tenant      string        `required:"" placeholder:"ID" help:"The tenant."`
-	Sub         string        `required:"" placeholder:"ID" help:"Whom the token speaks for."`
-	Scope       []string      `sep:"none" placeholder:"SCOPE" help:"A scope; may be repeated."`
-	Role        []string      `sep:"none" placeholder:"ROLE" help:"A role; may be repeated."`
-	Workspace   string        `placeholder:"ID" help:"The workspace."`
-	Claim       []string      `sep:"none" placeholder:"NAME=VALUE" help:"A further claim, by name or JSON pointer; a value that is not JSON is text; null leaves the claim out. May be repeated."`
-	Expires     time.Duration `default:"1h" placeholder:"DURATION" help:"How long it is good for (${default}); -1h has expired."`
-	Audience    []string      `sep:"none" placeholder:"AUDIENCE" help:"Instead of the tenant's; may be repeated."`
-	Issuer      string        `placeholder:"ISSUER" help:"Instead of the tenant's."`
-	Alg         string        `placeholder:"ALG" help:"EdDSA, RS256, RS384, RS512, ES256, ES384 or HS256. Default: the tenant's first."`
+	configFlags
+	Tenant    string
+	Sub       string
+	Scope     []string
+	Role      []string
+	Workspace string
+	Claim     []string
+	Expires   time.Duration
+	Audience  []string
+	Issuer    string
+	Alg       string
 }
 
-func (tokenCmd) Help() string {
-	return `Prints the token and nothing else. It is signed with the key that "ussodev issuer"
+// command is "token" of the command line.
+func (c *tokenCmd) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token -c FILE --tenant ID --sub ID",
+		Short: "Mint a token for a tenant and print it.",
+		Long: `Prints the token and nothing else. It is signed with the key that "ussodev issuer"
 publishes for the tenant, or will: either may be first. A tenant with an HS256
-secret is signed for with that secret.
-
-Examples:
-  ussodev token -c ussoauthz.yaml --tenant acme --sub user:1 --scope read:posts
+secret is signed for with that secret.`,
+		Example: `  ussodev token -c ussoauthz.yaml --tenant acme --sub user:1 --scope read:posts
   ussodev token -c ussoauthz.yaml --tenant acme --sub user:1 --role admin --claim company_id=c1 --expires -1h
-  curl -H "Authorization: Bearer $(ussodev token -c ussoauthz.yaml --tenant acme --sub user:1)" http://127.0.0.1:10000/me`
+  curl -H "Authorization: Bearer $(ussodev token -c ussoauthz.yaml --tenant acme --sub user:1)" http://127.0.0.1:10000/me`,
+		Args:    cli.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error { return c.validate() },
+		RunE:    cli.RunE(c.run),
+	}
+	flags := cmd.Flags()
+	c.add(flags)
+	flags.StringVar(&c.Tenant, "tenant", "", "The tenant's `ID`.")
+	flags.StringVar(&c.Sub, "sub", "", "The `ID` of whom the token speaks for.")
+	flags.StringArrayVar(&c.Scope, "scope", nil, "A `SCOPE`; may be repeated.")
+	flags.StringArrayVar(&c.Role, "role", nil, "A `ROLE`; may be repeated.")
+	flags.StringVar(&c.Workspace, "workspace", "", "The workspace's `ID`.")
+	flags.StringArrayVar(&c.Claim, "claim", nil, "A further claim `NAME=VALUE`, by name or JSON pointer; a value that is not JSON is text; null leaves the claim out. May be repeated.")
+	flags.DurationVar(&c.Expires, "expires", time.Hour, "How long it is good for; -1h has expired.")
+	flags.StringArrayVar(&c.Audience, "audience", nil, "An `AUDIENCE` instead of the tenant's; may be repeated.")
+	flags.StringVar(&c.Issuer, "issuer", "", "An `ISSUER` instead of the tenant's.")
+	flags.StringVar(&c.Alg, "alg", "", "The algorithm `ALG`: EdDSA, RS256, RS384, RS512, ES256, ES384 or HS256. Default: the tenant's first.")
+	cli.Require(cmd, "config", "tenant", "sub")
+	return cmd
 }
 
-// Validate finds what is wrong with the command line.
-func (c tokenCmd) Validate() error {
+// validate finds what is wrong with the command line.
+func (c *tokenCmd) validate() error {
 	if c.Expires == 0 {
 		return errors.New("--expires is 0: write -1s for a token that has expired")
 	}
@@ -52,8 +75,8 @@ func (c tokenCmd) Validate() error {
 	return err
 }
 
-// Run prints a token.
-func (c tokenCmd) Run(s cli.Streams) error {
+// run prints a token.
+func (c *tokenCmd) run(_ context.Context, s cli.Streams) error {
 	cfg, keysDir, err := c.load()
 	if err != nil {
 		return err
