@@ -123,7 +123,7 @@ fuzz: ## run every fuzz target for TIME each
 
 .PHONY: mutation
 mutation: ## each check on the verify road switched off: a test must notice
-	$(GO) run ./test/mutation ./pkg/jwtverify:verifier.go,header.go,claims.go,lifetime.go,ed25519.go,key.go,tree.go,jwx.go,names.go,algorithm.go,static.go,snapshot.go,store.go
+	$(GO) run ./test/mutation ./pkg/jwtverify:verifier.go,header.go,claims.go,lifetime.go,ed25519.go,key.go,members.go,claimvalues.go,jwx.go,names.go,algorithm.go,static.go,snapshot.go,store.go
 
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken

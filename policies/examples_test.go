@@ -43,7 +43,7 @@ type outcome struct {
 var (
 	public = policy.RouteFields{Match: "/", Public: true}
 	locked = policy.RouteFields{Match: "/", Scopes: []string{"write:posts"}}
-	reader = &jwtverify.Identity{UserID: "user:1", Scopes: []string{"read:posts"}, Claims: map[string]any{"plan": "gold"}}
+	reader = &jwtverify.Identity{UserID: "user:1", Scopes: []string{"read:posts"}, Claims: jwtverify.NewClaims(map[string]any{"plan": "gold"})}
 	writer = &jwtverify.Identity{UserID: "user:2", Scopes: []string{"write:posts"}, Roles: []string{"editor"}}
 	boss   = &jwtverify.Identity{UserID: "user:3", Scopes: []string{"write:posts"}, Roles: []string{"admin", "treasurer"}}
 	grpc   = []policy.Header{{Name: "content-type", Value: "application/grpc"}}

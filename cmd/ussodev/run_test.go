@@ -137,8 +137,8 @@ func TestIssuerAndToken(t *testing.T) {
 	if time.Until(id.Expiry) > time.Hour || time.Until(id.Expiry) < 50*time.Minute {
 		t.Errorf("expires at %v, want in an hour", id.Expiry)
 	}
-	if id.Claims["company_id"] != "c1" || jsonText(id.Claims["seats"]) != "12345678901234567890" {
-		t.Errorf("claims %v", id.Claims)
+	if id.Claims.Get("company_id") != "c1" || jsonText(id.Claims.Get("seats")) != "12345678901234567890" {
+		t.Errorf("claims %v", id.Claims.Map())
 	}
 	if _, err := verifier.Verify(t.Context(), expired); err == nil || !strings.Contains(err.Error(), jwtverify.ErrExpired.Error()) {
 		t.Errorf("--expires -1h: %v, want %v", err, jwtverify.ErrExpired)

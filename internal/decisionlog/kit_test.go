@@ -116,7 +116,7 @@ func withInput(t testing.TB, e *policy.Engine, r *extauthz.Record) *extauthz.Rec
 	r.Tenant = &tenants.Tenant{ID: "acme", Token: tenants.TokenSource{Header: "X-Access-Token", Cookie: "session"}}
 	r.Input = &policy.Input{
 		TenantID: "acme", Method: "GET", Host: "acme.example", Segments: []string{"posts", "42"}, RawQuery: "a=1",
-		Identity: &jwtverify.Identity{Subject: "user:alice", UserID: "user:alice", Claims: map[string]any{"plan": "gold"}},
+		Identity: &jwtverify.Identity{Subject: "user:alice", UserID: "user:alice", Claims: jwtverify.NewClaims(map[string]any{"plan": "gold"})},
 		Headers: []policy.Header{
 			{Name: "authorization", Value: "Bearer s3cret"}, {Name: "x-access-token", Value: "s3cret"},
 			{Name: "cookie", Value: "session=s3cret"}, {Name: "proxy-authorization", Value: "Basic s3cret"}, {Name: "accept", Value: "*/*"},

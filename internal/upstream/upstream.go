@@ -80,8 +80,8 @@ func (a *app) me(w http.ResponseWriter, _ *http.Request, id *jwtverify.Identity)
 		"roles":     list(id.Roles),
 		"scopes":    list(id.Scopes),
 	}
-	if len(id.Claims) > 0 {
-		me["claims"] = id.Claims
+	if claims := id.Claims.Map(); len(claims) > 0 {
+		me["claims"] = claims
 	}
 	reply(w, http.StatusOK, me)
 }

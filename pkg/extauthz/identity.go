@@ -156,7 +156,7 @@ func (p *prepared) read(id *jwtverify.Identity) error {
 	p.setOrRemove(names.Roles, roles)
 	p.setOrRemove(names.Scopes, scopes)
 	for _, c := range p.by.claims {
-		value, err := claimValue(id.Claims[c.claim])
+		value, err := claimValue(id.Claims.Get(c.claim))
 		if err != nil {
 			return fmt.Errorf("%w %q", err, c.claim)
 		}

@@ -63,14 +63,15 @@ func FromHeaders(names Headers) Authenticator {
 			WorkspaceID: h.plain(names.WorkspaceID),
 			Roles:       fields(h.plain(names.Roles), ','),
 			Scopes:      fields(h.one(names.Scopes, ' '), ' '),
-			Claims:      map[string]any{},
 		}
 		id.Subject = id.UserID
+		claims := map[string]any{}
 		for name, claim := range names.Claims {
 			if value := h.claim(name); value != "" {
-				id.Claims[claim] = value
+				claims[claim] = value
 			}
 		}
+		id.Claims = jwtverify.NewClaims(claims)
 		if h.err != nil {
 			return nil, &Error{Reason: answers.InvalidRequest, Err: h.err}
 		}

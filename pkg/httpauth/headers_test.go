@@ -29,9 +29,9 @@ func TestFromHeaders(t *testing.T) {
 	want := &jwtverify.Identity{
 		Subject: "user:1", UserID: "user:1", TenantID: "acme", WorkspaceID: "ws_1",
 		Roles: []string{"editor", "admin"}, Scopes: []string{"read:posts", "write:posts"},
-		Claims: map[string]any{"company_id": "café %"},
+		Claims: jwtverify.NewClaims(map[string]any{"company_id": "café %"}),
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Transformer("claims", (*jwtverify.Claims).Map)); diff != "" {
 		t.Errorf("identity (-want +got):\n%s", diff)
 	}
 }

@@ -46,8 +46,9 @@ type verified struct {
 }
 
 // entryOverhead is what an entry holds beside the claims, which take about
-// three times the token's own bytes, and what is derived from them, which may
-// take as much as the token and derivedOverhead.
+// three times the token's own bytes once a policy has read them as values, and
+// what is derived from them, which may take as much as the token and
+// derivedOverhead.
 const (
 	entryOverhead   = 1 << 10
 	derivedOverhead = 512

@@ -1,7 +1,6 @@
 package jwtverify
 
 import (
-	stdjson "encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,12 +26,12 @@ type claims struct {
 	roles, scopes []string
 }
 
-// readClaims takes the known claims out of the tree. A claim of the wrong type
+// readClaims takes the known claims out of the set. A claim of the wrong type
 // is refused even where its check is switched off. null counts as missing for
 // the optional strings and lists; for exp, nbf, iat, iss, aud and sub it is a
 // wrong type. The errors wrap ErrMalformed.
-func readClaims(tree claimTree, names *claimNames) (claims, error) {
-	r := claimReader{tree: tree}
+func readClaims(set *claimSet, names *claimNames) (claims, error) {
+	r := claimReader{set: set}
 	c := claims{
 		expiry:      r.date("exp"),
 		notBefore:   r.date("nbf"),
@@ -63,8 +62,8 @@ func readClaims(tree claimTree, names *claimNames) (claims, error) {
 
 // claimReader reads typed claims and keeps the first fault.
 type claimReader struct {
-	tree claimTree
-	err  error
+	set *claimSet
+	err error
 }
 
 func (r *claimReader) fail(claim, problem string) {
@@ -75,15 +74,15 @@ func (r *claimReader) fail(claim, problem string) {
 
 // optional reads a string; null counts as missing.
 func (r *claimReader) optional(ref claimRef) (s string, found bool) {
-	v, found := ref.find(r.tree)
-	if !found || v == nil {
+	text, found := r.set.find(ref)
+	switch {
+	case !found || text == "null":
 		return "", false
-	}
-	s, ok := v.(string)
-	if !ok {
+	case text[0] != '"':
 		r.fail(ref.name, "not a string")
+		return "", true
 	}
-	return s, true
+	return unquote(text), true
 }
 
 func (r *claimReader) string(ref claimRef) string {
@@ -93,7 +92,7 @@ func (r *claimReader) string(ref claimRef) string {
 
 // stringNotNull reads a string that may be missing but not null.
 func (r *claimReader) stringNotNull(ref claimRef) string {
-	if v, found := ref.find(r.tree); found && v == nil {
+	if text, _ := r.set.find(ref); text == "null" {
 		r.fail(ref.name, "not a string")
 		return ""
 	}
@@ -102,46 +101,42 @@ func (r *claimReader) stringNotNull(ref claimRef) string {
 
 // list reads a list of strings, or one string that split takes apart.
 func (r *claimReader) list(ref claimRef, split func(string) []string) []string {
-	v, _ := ref.find(r.tree)
-	switch v := v.(type) {
-	case nil:
+	text, found := r.set.find(ref)
+	switch {
+	case !found || text == "null":
 		return nil
-	case string:
-		return split(v)
-	case []any:
-		return r.strings(ref.name, v)
+	case text[0] == '"':
+		return split(unquote(text))
+	case text[0] == '[':
+		return r.strings(ref.name, text)
 	}
 	r.fail(ref.name, "neither a string nor a list of strings")
 	return nil
 }
 
-func (r *claimReader) strings(claim string, list []any) []string {
-	if len(list) == 0 {
-		return nil
-	}
-	out := make([]string, len(list))
-	for i, v := range list {
-		s, ok := v.(string)
-		if !ok {
+// strings reads a list of strings; nil is one without any.
+func (r *claimReader) strings(claim, array string) []string {
+	list := elements(array)
+	for i, text := range list {
+		if text[0] != '"' {
 			r.fail(claim, "a list with an element that is no string")
 			return nil
 		}
-		out[i] = s
+		list[i] = unquote(text)
 	}
-	return out
+	return list
 }
 
 // audiences reads aud: one string or a list of them (RFC 7519, 4.1.3).
 func (r *claimReader) audiences() []string {
-	v, found := r.tree["aud"]
-	if !found {
+	text, found := r.set.find(plain("aud"))
+	switch {
+	case !found:
 		return nil
-	}
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case []any:
-		return r.strings("aud", v)
+	case text[0] == '"':
+		return []string{unquote(text)}
+	case text[0] == '[':
+		return r.strings("aud", text)
 	}
 	r.fail("aud", "neither a string nor a list of strings")
 	return nil
@@ -149,16 +144,15 @@ func (r *claimReader) audiences() []string {
 
 // date reads a NumericDate (RFC 7519, 2); 0 is a missing one.
 func (r *claimReader) date(claim string) int64 {
-	v, found := r.tree[claim]
+	text, found := r.set.find(plain(claim))
 	if !found {
 		return 0
 	}
-	n, ok := v.(stdjson.Number)
-	if !ok {
+	if text[0] != '-' && (text[0] < '0' || text[0] > '9') {
 		r.fail(claim, "not a number")
 		return 0
 	}
-	sec, ok := parseDate(string(n))
+	sec, ok := parseDate(text)
 	if !ok {
 		r.fail(claim, "not a date from 1970 to 9999")
 	}
@@ -201,7 +195,7 @@ func splitScopes(s string) []string {
 }
 
 // identity puts verified claims into the public form.
-func (c *claims) identity(tree claimTree) *Identity {
+func (c *claims) identity(set *claimSet) *Identity {
 	return &Identity{
 		Subject:     c.subject,
 		UserID:      c.userID,
@@ -216,7 +210,7 @@ func (c *claims) identity(tree claimTree) *Identity {
 		Expiry:      dateTime(c.expiry),
 		NotBefore:   dateTime(c.notBefore),
 		IssuedAt:    dateTime(c.issuedAt),
-		Claims:      tree,
+		Claims:      &Claims{raw: set.raw},
 	}
 }
 

@@ -1,6 +1,7 @@
 package jwtverify_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -12,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -169,6 +171,9 @@ func FuzzParseKeySet(f *testing.F) {
 func FuzzClaims(f *testing.F) {
 	fg := newForge(f)
 	v := newVerifier(f, config(mustSet(f, fg.keys...)))
+	c := config(mustSet(f, fg.keys...))
+	c.Claims = map[string]string{"session_id": "/a/1", "workspace_id": "/a/b~1/0"}
+	mapped := newVerifier(f, c)
 	seeds := 0
 	for _, vector := range loadVectors(f) {
 		payload := fg.execute(f, vector.Payload, nil)
@@ -179,6 +184,10 @@ func FuzzClaims(f *testing.F) {
 			f.Add([]byte(payload))
 			seeds++
 		}
+	}
+	for _, more := range []string{`"a":["x","s"]`, `"a":{"1":"s","b/":["w"]}`, `"a":{"b/":["\u0077",{"c":[[],{}]}]} , "d" : null `, `"a":[{"x":"]}"},"\\\""]`} {
+		f.Add([]byte(" {" + more + `,"sub":"u","exp":1900000000.5,"iss":"https://sso.example","aud":"my-app"} `))
+		seeds++
 	}
 	if seeds < 300 {
 		f.Fatalf("only %d seeds", seeds)
@@ -196,12 +205,48 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		plain := map[string]any{}
-		if err := json.Unmarshal(payload, &plain); err != nil {
+		d := json.NewDecoder(bytes.NewReader(payload))
+		d.UseNumber()
+		if err := d.Decode(&plain); err != nil {
 			t.Fatalf("encoding/json refuses what passed: %v", err)
 		}
-		exp, ok := plain["exp"].(float64)
-		if id.UserID == "" || !ok || exp <= now || len(plain) != len(id.Claims) {
+		for name, value := range plain { // before Map makes them all
+			if got := id.Claims.Get(name); !reflect.DeepEqual(got, value) {
+				t.Fatalf("%q is %v out of %q", name, got, payload)
+			}
+		}
+		if got := id.Claims.Map(); !reflect.DeepEqual(got, plain) {
+			t.Fatalf("%v out of %q", got, payload)
+		}
+		if id, err := mapped.Verify(context.Background(), token); err == nil {
+			for pointer, got := range map[string]string{"/a/1": id.SessionID, "/a/b~1/0": id.WorkspaceID} {
+				if want, _ := at(plain, strings.Split(pointer, "/")[1:]).(string); got != want {
+					t.Fatalf("%s is %q, want %q", pointer, got, want)
+				}
+			}
+		}
+		number, _ := plain["exp"].(json.Number)
+		if exp, err := number.Float64(); err != nil || id.UserID == "" || exp <= now {
 			t.Fatalf("%+v out of %q", id, payload)
 		}
 	})
+}
+
+// at walks down a decoded document by the steps of a JSON pointer (RFC 6901).
+func at(v any, steps []string) any {
+	for _, step := range steps {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[strings.ReplaceAll(step, "~1", "/")]
+		case []any:
+			if i := int(step[0] - '0'); len(step) == 1 && i < len(in) {
+				v = in[i]
+			} else {
+				return nil
+			}
+		default:
+			return nil
+		}
+	}
+	return v
 }

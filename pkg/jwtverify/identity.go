@@ -25,9 +25,7 @@ type Identity struct {
 	NotBefore time.Time // nbf; zero where the token has none
 	IssuedAt  time.Time // iat; zero where the token has none
 
-	// Claims holds all claims as they were signed: objects as map[string]any,
-	// arrays as []any, numbers as encoding/json.Number with every digit kept.
-	Claims map[string]any
+	Claims *Claims // all of them, as they were signed
 
 	// Derived keeps what a caller made of the identity. It is nil where the
 	// identity is of one request alone, and can be used all the same.

@@ -89,10 +89,10 @@ func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head he
 }
 
 func (v *Verifier) inspectClaims(in *Inspection) {
-	tree, err := parseClaims(in.Claims)
+	set, err := parseClaims(in.Claims)
 	var c claims
 	if err == nil {
-		c, err = readClaims(tree, v.names)
+		c, err = readClaims(set, v.names)
 	}
 	if !in.check("claims", err, "each of its type") {
 		return

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -41,38 +40,6 @@ func parseClaimRef(s string) (claimRef, error) {
 		path[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
 	}
 	return claimRef{name: s, path: path}, nil
-}
-
-// find returns the claim's value; a null is found.
-func (c claimRef) find(tree claimTree) (any, bool) {
-	if c.path == nil {
-		v, found := tree[c.name]
-		return v, found
-	}
-	var at any = map[string]any(tree)
-	for _, token := range c.path {
-		var found bool
-		switch v := at.(type) {
-		case map[string]any:
-			at, found = v[token]
-		case []any:
-			at, found = element(v, token)
-		}
-		if !found {
-			return nil, false
-		}
-	}
-	return at, true
-}
-
-// element reads an array index, which has no sign and no leading zeros
-// (RFC 6901, 4).
-func element(list []any, token string) (any, bool) {
-	i, err := strconv.Atoi(token)
-	if err != nil || i < 0 || i >= len(list) || strconv.Itoa(i) != token {
-		return nil, false
-	}
-	return list[i], true
 }
 
 // claimNames tells where each claim with a name of ours is.

@@ -98,11 +98,11 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 6. The claims, from the bytes that were just verified and from no others.
-	tree, err := parseClaims(payload)
+	set, err := parseClaims(payload)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := readClaims(tree, v.names)
+	c, err := readClaims(set, v.names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,7 +111,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	proof := &Proof{key: key, kid: head.kid, size: len(token), expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
-	return c.identity(tree), proof, nil
+	return c.identity(set), proof, nil
 }
 
 // Recheck tells whether a token that this Verifier proved before would still

@@ -2,8 +2,10 @@ package jwtverify_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -218,8 +220,8 @@ func TestEscapedClaimNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id.Claims["a\"b"] != "c" || id.Claims["é"] != "d" || len(id.Claims) != len(claims) {
-		t.Errorf("%v", id.Claims)
+	if all := id.Claims.Map(); id.Claims.Get("a\"b") != "c" || id.Claims.Get("é") != "d" || all["a\"b"] != "c" || len(all) != len(claims) {
+		t.Errorf("%v", all)
 	}
 }
 
@@ -419,5 +421,48 @@ func TestPanicIsARefusal(t *testing.T) {
 	id, err := v.Verify(context.Background(), mint(t, newIssuer(t), good(nil), jwttest.WithKeyID("unchecked")))
 	if id != nil || !errors.Is(err, jwtverify.ErrSignature) || !strings.Contains(err.Error(), "panicked") {
 		t.Errorf("%v, %v", id, err)
+	}
+}
+
+// Claims are made into values on the way, by many at once, and never changed
+// by what NewClaims was given.
+func TestClaims(t *testing.T) {
+	i := newIssuer(t)
+	cache, err := jwtverify.NewCache(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config(keySet(t, i))
+	c.Cache = cache
+	v := newVerifier(t, c)
+	token := mint(t, i, good(map[string]any{"plan": map[string]any{"seats": json.Number("12345678901234567890"), "on": []any{true, nil}}}))
+	want := map[string]any{"seats": json.Number("12345678901234567890"), "on": []any{true, nil}}
+	if id, err := v.Verify(t.Context(), token); err != nil || id.Claims.Get("none") != nil {
+		t.Errorf("%v %v", id, err)
+	}
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			id, err := v.Verify(t.Context(), token)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := id.Claims.Get("plan"); !reflect.DeepEqual(got, want) || !reflect.DeepEqual(id.Claims.Map()["plan"], want) || id.Claims.Get("none") != nil {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+	readers.Wait()
+
+	values := map[string]any{"a": "b"}
+	given := jwtverify.NewClaims(values)
+	values["a"], values["c"] = "x", "y"
+	if got := given.Map(); given.Get("a") != "b" || len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	var none *jwtverify.Claims
+	if none.Get("a") != nil || none.Map() != nil {
+		t.Error("nobody has claims")
 	}
 }

@@ -67,7 +67,7 @@ decision := {"allowed": true, "headers": {"x-who": input.identity.sub}} if input
 // is asked after all before it, by a policy that tells what it sees.
 func TestKeysDoNotMeet(t *testing.T) {
 	claims := func(c map[string]any) func(*policy.Input) {
-		return func(in *policy.Input) { id := *alice; id.Claims = c; in.Identity = &id }
+		return func(in *policy.Input) { id := *alice; id.Claims = jwtverify.NewClaims(c); in.Identity = &id }
 	}
 	for _, tt := range []struct {
 		ref    string
@@ -146,7 +146,7 @@ func TestNotCached(t *testing.T) {
 			e := engine(t, tt.rego, cached)
 			in := getPosts()
 			id := *alice
-			id.Claims = map[string]any{"odd": int32(0)}
+			id.Claims = jwtverify.NewClaims(map[string]any{"odd": int32(0)})
 			in.Identity, in.Body = &id, tt.body
 			if tt.name == "a claim that no JSON has" {
 				e = engine(t, "default decision := true\ndecision := false if input.identity.claims.odd == 1", cached)

@@ -343,11 +343,11 @@ func expiryKey(b []byte, q *question, _ []pick) ([]byte, bool) {
 }
 
 func claimsTerm(q *question, picks []pick) (*ast.Term, error) {
-	return membersTerm(q.in.Identity.Claims, picks)
+	return membersTerm(q.in.Identity.Claims.Map(), picks)
 }
 
 func claimsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
-	return appendMembers(b, q.in.Identity.Claims, picks)
+	return appendMembers(b, q.in.Identity.Claims.Map(), picks)
 }
 
 func pathTerm(q *question, _ []pick) (*ast.Term, error) {

@@ -45,7 +45,7 @@ func write(t testing.TB, name, text string) string {
 var alice = &jwtverify.Identity{
 	Subject: "user:alice", UserID: "user:alice", TenantID: "acme", WorkspaceID: "ws_1",
 	Roles: []string{"editor"}, Scopes: []string{"read:posts"}, TokenType: "access",
-	Expiry: time.Unix(1900000000, 0), Claims: map[string]any{"company_id": "c1"},
+	Expiry: time.Unix(1900000000, 0), Claims: jwtverify.NewClaims(map[string]any{"company_id": "c1"}),
 }
 
 func getPosts() *policy.Input {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -58,11 +59,11 @@ func TestSlowCalls(t *testing.T) {
 			e := engine(t, tt.rego, func(c *policy.Config) { c.Timeout = 100 * time.Millisecond })
 			in := getPosts()
 			id := *alice
-			id.Claims = map[string]any{
+			id.Claims = jwtverify.NewClaims(map[string]any{
 				"graph": graph, "digits": "99999999999", "exponent": "1e1000000000",
 				"wide": strings.Repeat("%1000000d", 1000), "repeats": strings.Repeat("%[1]s", 20_000),
 				"long": strings.Repeat("ab", 50_000),
-			}
+			})
 			in.Identity = &id
 			start := time.Now()
 			d := e.Decide(t.Context(), in)
@@ -155,7 +156,7 @@ func TestAbandonedEvaluations(t *testing.T) {
 	ask := func(tenant string) (policy.Decision, time.Duration) {
 		in := getPosts()
 		id := *alice
-		id.Claims = map[string]any{"long": strings.Repeat("ab", length)}
+		id.Claims = jwtverify.NewClaims(map[string]any{"long": strings.Repeat("ab", length)})
 		in.TenantID, in.Identity = tenant, &id
 		start := time.Now()
 		d := e.Decide(context.Background(), in)

@@ -318,16 +318,17 @@ func (w *walker) identity() *jwtverify.Identity {
 	id := &jwtverify.Identity{
 		Subject: w.of("alice", "a", ""), UserID: w.of("alice", "b"), WorkspaceID: w.of("", "a", "1"), TokenType: "access",
 		Roles: [][]string{nil, {"editor"}, {"a", "editor"}}[w.IntN(3)], Scopes: [][]string{nil, {"a"}, {"read:posts"}, {"a", "read:*"}}[w.IntN(4)],
-		Claims: map[string]any{"jti": w.of("1", "2", "3")},
 	}
+	claims := map[string]any{"jti": w.of("1", "2", "3")}
 	if w.IntN(2) == 0 {
 		id.Expiry = time.Unix(int64(w.IntN(3)), 0)
 	}
 	for _, name := range []string{"a", "l", "1", "GET"} {
 		if w.IntN(2) == 0 {
-			id.Claims[name] = w.claim()
+			claims[name] = w.claim()
 		}
 	}
+	id.Claims = jwtverify.NewClaims(claims)
 	return id
 }
 

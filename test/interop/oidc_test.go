@@ -134,7 +134,7 @@ func (w *world) identity(t *testing.T) {
 	if got.ID == "" {
 		t.Error("no jti")
 	}
-	if got.Claims["client_id"] != clientID || got.Claims["scope"] != "read:posts write:posts" {
+	if got.Claims.Get("client_id") != clientID || got.Claims.Get("scope") != "read:posts write:posts" {
 		t.Errorf("claims: %v", got.Claims)
 	}
 	short := *got
