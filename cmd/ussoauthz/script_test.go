@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/ussoio/ussoauthz/internal/clitest"
+	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
@@ -36,16 +38,23 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DEMODIR", filepath.Dir(demo))
 			return keys(env)
 		},
-		Cmds: scriptCommands(),
+		Cmds: scriptCommands(t),
 	})
 }
 
 // scriptCommands are those of clitest, and
 //
 //	check VARIABLE ADDRESS METHOD HOST PATH [TOKEN]   asks a service as Envoy does, and puts the decision's id into a variable
-func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+//	redis VARIABLE                                    starts a Redis, and puts the path of its socket into a variable
+func scriptCommands(t *testing.T) map[string]func(*testscript.TestScript, bool, []string) {
 	all := clitest.Commands()
 	all["check"] = check
+	all["redis"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: redis VARIABLE")
+		}
+		ts.Setenv(args[0], strings.TrimPrefix(redistest.Start(t).URL, "unix://"))
+	}
 	return all
 }
 

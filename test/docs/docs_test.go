@@ -83,7 +83,7 @@ func blocks(t testing.TB) []block {
 // Every block has a language that is checked here, or is a picture in words.
 func TestEveryBlockIsChecked(t *testing.T) {
 	checks := map[string]func(*testing.T, block){
-		"yaml": checkYAML, "rego": checkRego, "go": checkGo, "console": checkConsole, "mermaid": checkMermaid,
+		"yaml": checkYAML, "rego": checkRego, "go": checkGo, "console": checkConsole, "json": checkJSON, "mermaid": checkMermaid,
 		"": func(t *testing.T, b block) {
 			if !strings.HasPrefix(b.text, "input.") {
 				t.Errorf("a block without a language, which nobody checks:\n%s", b.text)
@@ -320,11 +320,19 @@ func checkConsole(t *testing.T, b block) {
 			checkTarget(t, words[1])
 		case slices.Equal(words, []string{"ussoauthz", "serve", "-c", "ussoauthz.yaml"}):
 			// It would serve until it is stopped: validate stands for it.
+		case words[0] == "redis-cli" && b.file == revocationPage:
+			// TestRevocationPage runs it.
 		case words[0] == "ussoauthz":
 			checkCommand(t, b, words)
 		default:
 			t.Errorf("nobody checks the command %q", command)
 		}
+	}
+}
+
+func checkJSON(t *testing.T, b block) {
+	if !json.Valid([]byte(b.text)) {
+		t.Errorf("this is no JSON:\n%s", b.text)
 	}
 }
 
