@@ -125,7 +125,7 @@ func TestRevocationPagePolicy(t *testing.T) {
 		}
 		d := e.Decide(t.Context(), &policy.Input{
 			TenantID: "acme", Method: "GET", Host: "a.example", Segments: []string{""}, Route: policy.NewRoute(policy.RouteFields{Match: "/"}),
-			Identity: &jwtverify.Identity{ID: c.jti, SessionID: c.session, Subject: c.sub, UserID: c.sub, IssuedAt: c.issued, Expiry: after.Add(time.Hour), Claims: claims},
+			Identity: &jwtverify.Identity{ID: c.jti, SessionID: c.session, Subject: c.sub, UserID: c.sub, IssuedAt: c.issued, Expiry: after.Add(time.Hour), Claims: jwtverify.NewClaims(claims)},
 		})
 		if d.Reason != c.want {
 			t.Errorf("%s: %s, want %s (%v)", name, d.Reason, c.want, d.Err)
