@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -72,6 +73,10 @@ func Open(ctx context.Context, cfg Config) *List {
 	l.running.Go(func() { l.sweeping(ctx) })
 	return l
 }
+
+// Format keeps fmt from looking at the configuration, where it would print the
+// password: it asks no field that is not exported how it wants to be shown.
+func (l *List) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "revocations") } // fmt can't fail
 
 // Close ends what Open began. What is known stays known. A nil List is closed.
 func (l *List) Close() {

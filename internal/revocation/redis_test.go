@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -276,6 +278,22 @@ func TestRedisPassword(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "it is not revoked", func() bool { return revokes(l, "x") })
+}
+
+// Whatever prints a list or its configuration prints no password.
+func TestRedisPasswordIsNotPrinted(t *testing.T) {
+	const password = "s3cret-right"
+	cfg := revocation.Config{Redis: revocation.Redis{URL: "unix:///nowhere/redis", Username: "u", Password: password}}
+	l := revocation.Open(t.Context(), cfg)
+	defer l.Close()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%t"} {
+		for name, value := range map[string]any{"the list": l, "its configuration": cfg, "a pointer to it": &cfg, "of Redis": cfg.Redis, "a list of them": []revocation.Redis{cfg.Redis}} {
+			text := fmt.Sprintf(verb, value)
+			if strings.Contains(text, password) || strings.Contains(strings.ToLower(strings.ReplaceAll(text, " ", "")), hex.EncodeToString([]byte(password))) {
+				t.Errorf("%s by %s: %s", name, verb, text)
+			}
+		}
+	}
 }
 
 // TLS is checked both ways.

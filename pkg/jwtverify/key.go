@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 )
@@ -67,16 +68,17 @@ func (k *Key) Equal(other *Key) bool {
 	return ok && subtle.ConstantTimeCompare(a, b) == 1
 }
 
-// String describes the key without its material.
-func (k *Key) String() string {
+// String describes the key without its material. It belongs to the value, as the
+// other two, so that *k prints none either.
+func (k Key) String() string {
 	return fmt.Sprintf("key %s %v %s", quote(k.id), k.algs, k.thumb)
 }
 
-// GoString is String, so that %#v prints no material either.
-func (k *Key) GoString() string { return k.String() }
+// Format is String for every verb: %#v, %x and %d print no material either.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) } // fmt can't fail
 
 // LogValue describes the key without its material.
-func (k *Key) LogValue() slog.Value {
+func (k Key) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("kid", k.id), slog.Any("algorithms", k.algs), slog.String("thumbprint", k.thumb))
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -92,9 +93,19 @@ func TestSecretIsNotPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := fmt.Sprintf("%v %+v %#v %s %v %s", k, k, k, k, k.LogValue(), k.Thumbprint())
-	if strings.Contains(printed, text[:8]) || strings.Contains(printed, fmt.Sprint(material[:4])[1:10]) || strings.Contains(printed, "0x30, 0x31") {
-		t.Errorf("the secret is in %s", printed)
+	thing := struct{ Key jwtverify.Key }{*k}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%t", "%z"} {
+		for name, value := range map[string]any{"a key": k, "its value": *k, "a pointer": &k, "a list": []*jwtverify.Key{k}, "a struct": thing, "for a log": k.LogValue(), "a thumbprint": k.Thumbprint()} {
+			printed := strings.ToLower(strings.NewReplacer(" ", "", "0x", "", ",", "").Replace(fmt.Sprintf(verb, value)))
+			for _, form := range []string{text, hex.EncodeToString(material), strings.ReplaceAll(strings.Trim(fmt.Sprint(material), "[]"), " ", "")} {
+				if strings.Contains(printed, form[:16]) {
+					t.Errorf("%s by %s: %s", name, verb, printed)
+				}
+			}
+		}
+	}
+	if asJSON := must(json.Marshal(map[string]any{"key": k, "value": *k})); strings.Contains(string(asJSON), text[:8]) {
+		t.Errorf("%s", asJSON)
 	}
 	// The key must not change with the caller's slice.
 	clear(material)

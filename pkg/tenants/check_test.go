@@ -2,9 +2,13 @@ package tenants_test
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
@@ -309,16 +314,47 @@ func TestCheckReportsEveryFault(t *testing.T) {
 	}
 }
 
+// Whatever prints a secret, or what holds one, prints a placeholder, in every
+// form that fmt has, in JSON, YAML, logs and errors.
 func TestSecretNeverPrints(t *testing.T) {
 	c := base()
 	withKey(secret, "HS256")(&c)
-	asJSON, err := json.Marshal(c)
+	tenant, err := c.Build("", tenants.Shared{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%q", c.Key), string(asJSON)} {
-		if strings.Contains(text, secret) {
-			t.Errorf("secret in %s", text)
+	defer tenant.Close()
+	printed := map[string]string{"in an error": fmt.Errorf("key %w, %v", errors.New(fmt.Sprint(c.Key)), c.Key).Error()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%#x", "%d", "%o", "%b", "%c", "%U", "%e", "%t", "%z", "%40v"} {
+		for name, value := range map[string]any{
+			"a secret": c.Key, "a pointer": &c.Key, "a configuration": c, "a pointer to one": &c, "a list": []tenants.Secret{c.Key},
+			"a map": map[string]any{"k": c.Key}, "a map's key": map[tenants.Secret]int{c.Key: 1}, "a tenant": tenant,
+		} {
+			printed[name+" by "+verb] = fmt.Sprintf(verb, value)
+		}
+	}
+	asJSON, err := json.Marshal(map[string]any{"config": c, "key": c.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed["in JSON"], printed["in YAML"] = string(asJSON), string(asYAML)
+	for name, handler := range map[string]func(io.Writer) slog.Handler{
+		"a log of text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+		"a log of JSON": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+	} {
+		var out strings.Builder
+		slog.New(handler(&out)).Info("x", "key", c.Key, "pointer", &c.Key, "config", c, "tenant", tenant)
+		printed[name] = out.String()
+	}
+	decimal := strings.Trim(fmt.Sprint([]byte(secret)), "[]")
+	for name, text := range printed {
+		plain := strings.ToLower(strings.NewReplacer(" ", "", "0x", "", ",", "").Replace(text))
+		if text == "" || strings.Contains(text, secret) || strings.Contains(text, decimal) || strings.Contains(plain, hex.EncodeToString([]byte(secret))) {
+			t.Errorf("%s: %s", name, text)
 		}
 	}
 }

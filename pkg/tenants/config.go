@@ -1,6 +1,8 @@
 package tenants
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -120,9 +122,12 @@ type Secret string
 const redacted = "[redacted]"
 
 func (s Secret) String() string               { return redacted }
-func (s Secret) GoString() string             { return redacted }
 func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Format is there for all verbs: of a string type, fmt shows the text itself to
+// those that are not made for it, like %d.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) } // fmt can't fail
 
 // MarshalYAML shows whether there is a secret, and nothing of it.
 func (s Secret) MarshalYAML() (any, error) {
