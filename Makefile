@@ -8,6 +8,8 @@ TOOLS   := $(CURDIR)/.cache/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 GOSEC       := v2.30.0
+GO_LICENSES := v1.6.0
+CYCLONEDX   := v1.10.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 HELM        := v4.3.1
 KUBECONFORM := v0.8.0
@@ -71,6 +73,33 @@ gosec: $(TOOLS)/gosec-$(GOSEC) ## insecure patterns in what ships
 
 $(TOOLS)/gosec-$(GOSEC):
 	GOBIN=$(TOOLS) $(GO) install github.com/securego/gosec/v2/cmd/gosec@$(GOSEC) && touch $@
+
+# Licences that may be in
+# the binary of a program under Apache-2.0.
+MAY_LINK := Apache-2.0,BSD-2-Clause,BSD-3-Clause,MIT,ISC,MPL-2.0
+# As build has it. The log is left out: it warns of every file in assembly.
+LICENCES := GOOS=linux GOARCH=amd64 CGO_ENABLED=0 GOFLAGS=-tags=grpcnotrace $(TOOLS)/go-licenses
+LICENCES_OF := ./cmd/ussoauthz --ignore github.com/ussoio/ussoauthz --logtostderr=false --log_file=/dev/null --stderrthreshold=2
+
+.PHONY: licences
+licences: $(TOOLS)/go-licenses-$(GO_LICENSES) ## refuse licences that don't fit; docs/dependencies.md anew
+	$(LICENCES) check $(LICENCES_OF) --allowed_licenses=$(MAY_LINK)
+	$(LICENCES) report $(LICENCES_OF) --template test/binary/dependencies.tmpl >docs/dependencies.new
+	mv docs/dependencies.new docs/dependencies.md
+
+$(TOOLS)/go-licenses-$(GO_LICENSES):
+	GOBIN=$(TOOLS) $(GO) install github.com/google/go-licenses@$(GO_LICENSES) && touch $@
+
+.PHONY: sbom
+sbom: build $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX) ## bin/ussoauthz.cdx.json: what the binary is made of, in CycloneDX
+	GOPROXY=off $(TOOLS)/cyclonedx-gomod bin -json -licenses -version $(VERSION) -output $(BIN)/ussoauthz.cdx.json $(BIN)/ussoauthz
+
+$(TOOLS)/cyclonedx-gomod-$(CYCLONEDX):
+	GOBIN=$(TOOLS) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX) && touch $@
+
+.PHONY: reproducible
+reproducible: ## the last commit built twice, in two folders, once with nothing in Go's cache: the same bytes
+	@test/binary/reproducible.sh $(VERSION)
 
 .PHONY: deploy-tools
 deploy-tools: $(TOOLS)/helm-$(HELM) $(TOOLS)/kubeconform-$(KUBECONFORM) $(TOOLS)/promtool-$(PROMTOOL)
