@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -104,9 +103,7 @@ func Examine(ctx context.Context, f *jwtverify.Fetcher, list []tenants.Config, d
 // judge words what a probe found for one of the tenants that share its source;
 // nil: the keys are at hand.
 func judge(c *tenants.Config, p *jwtverify.Probe) Result {
-	// A query may carry an access key.
-	source, _, _ := strings.Cut(cmp.Or(c.JWKSURL, c.DiscoveryURL, c.JWKSFile, "the configuration"), "?")
-	r := Result{Tenant: c.ID, Source: source, Outcome: Skipped, Problems: []Problem{}, Keys: []Key{}}
+	r := Result{Tenant: c.ID, Source: c.KeySource(), Outcome: Skipped, Problems: []Problem{}, Keys: []Key{}}
 	if p == nil {
 		return r
 	}

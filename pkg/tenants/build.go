@@ -1,7 +1,6 @@
 package tenants
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,7 +36,7 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 		Hosts:     read.hosts,
 		Token:     TokenSource{Header: strings.ToLower(c.Header.Header), Cookie: c.Header.Cookie},
 		Routes:    read.routes,
-		KeySource: cmp.Or(c.JWKSURL, c.DiscoveryURL, c.JWKSFile, "the configuration"),
+		KeySource: c.KeySource(),
 	}
 	prefix := c.Header.scheme()
 	t.Token.Prefix = &prefix

@@ -358,3 +358,21 @@ func BenchmarkBuild(b *testing.B) {
 		tenant.Close()
 	}
 }
+
+// Where keys come from is told to people, and what opens it is not.
+func TestKeySourceHidesTheQuery(t *testing.T) {
+	for _, c := range []struct {
+		config tenants.Config
+		want   string
+	}{
+		{tenants.Config{JWKSURL: "https://sso.example/keys?access=s3cret&x=?"}, "https://sso.example/keys"},
+		{tenants.Config{JWKSURL: "https://sso.example/keys"}, "https://sso.example/keys"},
+		{tenants.Config{DiscoveryURL: "https://sso.example/openid?s3cret"}, "https://sso.example/openid"},
+		{tenants.Config{JWKSFile: "conf/keys.json"}, "conf/keys.json"},
+		{tenants.Config{Key: "s3cret"}, "the configuration"},
+	} {
+		if got := c.config.KeySource(); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+}

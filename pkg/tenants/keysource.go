@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -16,6 +17,13 @@ import (
 
 // maxKeyFile bounds a JWK set on disk, as the one from the network is.
 const maxKeyFile = 1 << 20
+
+// KeySource names for people where the keys come from. A URL's query is left
+// out: it may be what opens it.
+func (c *Config) KeySource() string {
+	name, _, _ := strings.Cut(cmp.Or(c.JWKSURL, c.DiscoveryURL, c.JWKSFile, "the configuration"), "?")
+	return name
+}
 
 func (c *Config) isRemote() bool { return c.JWKSURL != "" || c.DiscoveryURL != "" }
 
