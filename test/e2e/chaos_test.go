@@ -198,13 +198,7 @@ func startChaos(t *testing.T) *chaos {
 	return c
 }
 
-func stopAtEnd(t *testing.T, s *stack.Stack) {
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-}
+func stopAtEnd(t *testing.T, s *stack.Stack) { t.Cleanup(func() { stopAndSearch(t, s) }) }
 
 // report tells what was asked and broken. A run that broke nothing, or in which
 // a reload that must fail did not, proves nothing.

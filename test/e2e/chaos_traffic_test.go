@@ -49,7 +49,7 @@ func (c *chaos) mint(signer *jwttest.Issuer, tenant, user string, lifetime time.
 	if err != nil {
 		panic(err) // claims of ours always encode
 	}
-	return bearer{text, now, now.Add(lifetime)}
+	return bearer{minted.token(text), now, now.Add(lifetime)}
 }
 
 // asker draws questions of one worker.

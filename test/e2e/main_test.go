@@ -111,9 +111,7 @@ func start(t testing.TB, change ...func(*world, *stack.Config)) *world {
 	w.client = &http.Client{Transport: transport, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		if err := s.Stop(); err != nil {
-			t.Errorf("stopping: %v", err)
-		}
+		stopAndSearch(t, s)
 		if t.Failed() {
 			for _, name := range []string{"ussoauthz.log", "envoy.log"} {
 				text, err := os.ReadFile(s.Log(name)) // the error is shown
@@ -135,11 +133,11 @@ func (w *world) token(t testing.TB, token *tour.Token) string {
 
 func (w *world) mint(t testing.TB, tenant string, claims map[string]any) string {
 	t.Helper()
-	minted, err := w.issuers[tenant].Mint(claims, jwttest.WithAlgorithm(jwtverify.EdDSA))
+	text, err := w.issuers[tenant].Mint(claims, jwttest.WithAlgorithm(jwtverify.EdDSA))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return minted
+	return minted.token(text)
 }
 
 // do sends step n and returns the answer with what the application saw.

@@ -96,11 +96,7 @@ func TestStartAndSize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() {
-				if err := s.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
+			stopAtEnd(t, s)
 			ready := time.Since(start)
 			served := firstAllow(t, s.Authz, issuer, start)
 			size := settledSize(t, s.AuthzProcess().PID())
