@@ -50,6 +50,7 @@ func (state) Bundles() []metrics.Bundle {
 func (state) Caches() metrics.Caches {
 	return metrics.Caches{Tokens: metrics.Cache{Entries: 3, Bytes: 6000}, Decisions: metrics.Cache{Entries: 2, Bytes: 1500}}
 }
+func (state) Spans() metrics.Spans { return metrics.Spans{Exported: 3, Full: 2, Failed: 1} }
 func (s state) Keys() (list []metrics.Keys) {
 	for _, id := range s.tenants {
 		list = append(list, metrics.Keys{Tenant: id, Keys: 2, Fetched: time.Now().Add(-time.Minute), Fetches: 5, Failures: 1})

@@ -19,6 +19,7 @@ type Source interface {
 	Revocations() []Revocations
 	Bundles() []Bundle
 	Caches() Caches
+	Spans() Spans
 }
 
 // Keys is how a tenant's key set is.
@@ -71,6 +72,9 @@ type Cache struct {
 	Bytes   int64 // about
 }
 
+// Spans is what became of the spans of traces.
+type Spans struct{ Exported, Full, Failed int64 }
+
 // stateCollector asks a Source at each scrape.
 type stateCollector struct {
 	source Source
@@ -98,6 +102,9 @@ var (
 	lastOK     = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
 	lastTaken  = desc("ussoauthz_config_last_reload_success_timestamp_seconds", "When the configuration in force was taken.")
 
+	spansExported = desc("ussoauthz_spans_exported_total", "Spans of traces that a collector took.")
+	spansDropped  = desc("ussoauthz_spans_dropped_total", "Spans of traces that were dropped, by cause.", "cause")
+
 	written              = desc("ussoauthz_decision_log_records_total", "Records of the decision log that were written.", "writer")
 	revocations          = desc("ussoauthz_revocation_entries", "Revocations in force.", "source")
 	revocationsAvailable = desc("ussoauthz_revocation_available", "1 while the source of revocations can be read.", "source")
@@ -120,7 +127,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe is for prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped,
+		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped, spansExported, spansDropped,
 		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
 		bundleActivated, bundleChecked, bundleDownloads, bundleFailures, bundleOK,
 	} {
@@ -160,6 +167,10 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 			counter(dropped, n, w.Name, cause)
 		}
 	}
+	spans := s.source.Spans()
+	counter(spansExported, spans.Exported)
+	counter(spansDropped, spans.Full, "full")
+	counter(spansDropped, spans.Failed, "failed")
 	counter(keptFailures, s.source.KeptFailures())
 	for _, r := range s.source.Revocations() {
 		gauge(revocations, float64(r.Entries), r.Source)

@@ -30,7 +30,7 @@ func newObserver(ctx context.Context, cfg *config.Config, log *slog.Logger, sour
 	if cfg.Admin.Listen != "" {
 		o.metrics = metrics.New(cfg.Admin.MaxSeries, source)
 	}
-	if o.tracer, err = tracing.New(ctx, os.Getenv, log); err != nil {
+	if o.tracer, err = tracing.New(ctx, os.Environ(), log); err != nil {
 		return o, fmt.Errorf("tracing: %w", err)
 	}
 	host, _ := os.Hostname() // "" names nobody
@@ -89,6 +89,8 @@ func (g gauges) Caches() (c metrics.Caches) {
 	c.Decisions = metrics.Cache{Entries: decisions.Entries, Bytes: decisions.Bytes}
 	return c
 }
+
+func (g gauges) Spans() metrics.Spans { return metrics.Spans(g.observe.tracer.Stats()) }
 
 func (g gauges) Keys() (list []metrics.Keys) {
 	for _, t := range g.road.Load().Tenants.Tenants() {

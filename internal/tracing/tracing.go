@@ -5,12 +5,12 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -31,18 +31,24 @@ import (
 // Tracer makes spans of checks. It is safe for concurrent use.
 type Tracer struct {
 	provider *sdk.TracerProvider
+	queue    *queue
 	tracer   trace.Tracer
 }
 
-// New returns the tracer that the environment asks for, nil where it asks for
-// none; the methods of a nil Tracer do nothing. A value that it does not know is
-// an error: the SDK would go on with a default.
-func New(ctx context.Context, env func(name string) string, log *slog.Logger) (*Tracer, error) {
+// New returns the tracer that an environment asks for, as os.Environ has it: nil
+// where it asks for none; the methods of a nil Tracer do nothing. A value that
+// can't be used is an error, and a name that is not known a line in the log: the
+// SDK would go on with a default.
+func New(ctx context.Context, environ []string, log *slog.Logger) (*Tracer, error) {
+	env := newSettings(environ)
+	if names := env.unused(); len(names) > 0 {
+		log.Warn("variables that change nothing here: of OpenTelemetry, traces alone are sent", slog.Any("names", names))
+	}
 	on, err := enabled(env)
 	if err != nil || !on {
 		return nil, err
 	}
-	if err := checkSampler(env); err != nil {
+	if err := errors.Join(checkSampler(env), env.check()); err != nil {
 		return nil, err
 	}
 	exporter, err := newExporter(ctx, env)
@@ -56,26 +62,27 @@ func New(ctx context.Context, env func(name string) string, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	provider := sdk.NewTracerProvider(sdk.WithBatcher(&reporter{SpanExporter: exporter, log: log}), sdk.WithResource(about))
-	return &Tracer{provider: provider, tracer: provider.Tracer("github.com/ussoio/ussoauthz")}, nil
+	queue := newQueue(exporter, env, log)
+	provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(queue), sdk.WithResource(about))
+	return &Tracer{provider: provider, queue: queue, tracer: provider.Tracer("github.com/ussoio/ussoauthz")}, nil
 }
 
 // enabled reads what the Go SDK leaves to programs.
-func enabled(env func(string) string) (bool, error) {
-	switch v := strings.ToLower(env("OTEL_SDK_DISABLED")); v {
+func enabled(env settings) (bool, error) {
+	switch v := strings.ToLower(env["OTEL_SDK_DISABLED"]); v {
 	case "true":
 		return false, nil
 	case "", "false":
 	default:
 		return false, unknown("OTEL_SDK_DISABLED", v, "true", "false")
 	}
-	switch v := env("OTEL_TRACES_EXPORTER"); v {
+	switch v := env["OTEL_TRACES_EXPORTER"]; v {
 	case "none":
 		return false, nil
 	case "otlp":
 		return true, nil
 	case "":
-		return env("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "", nil
+		return env["OTEL_EXPORTER_OTLP_ENDPOINT"] != "" || env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] != "", nil
 	default:
 		return false, unknown("OTEL_TRACES_EXPORTER", v, "otlp", "none")
 	}
@@ -85,13 +92,13 @@ func unknown(name, value string, known ...string) error {
 	return fmt.Errorf("%s is %q: write one of %s", name, value, strings.Join(known, ", "))
 }
 
-func checkSampler(env func(string) string) error {
+func checkSampler(env settings) error {
 	known := []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
-	name := env("OTEL_TRACES_SAMPLER")
+	name := env["OTEL_TRACES_SAMPLER"]
 	if name != "" && !slices.Contains(known, name) {
 		return unknown("OTEL_TRACES_SAMPLER", name, known...)
 	}
-	arg := env("OTEL_TRACES_SAMPLER_ARG")
+	arg := env["OTEL_TRACES_SAMPLER_ARG"]
 	if arg == "" || !strings.HasSuffix(name, "traceidratio") {
 		return nil
 	}
@@ -101,12 +108,12 @@ func checkSampler(env func(string) string) error {
 	return nil
 }
 
-func newExporter(ctx context.Context, env func(string) string) (*otlptrace.Exporter, error) {
+func newExporter(ctx context.Context, env settings) (*otlptrace.Exporter, error) {
 	name := "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-	if env(name) == "" {
+	if env[name] == "" {
 		name = "OTEL_EXPORTER_OTLP_PROTOCOL"
 	}
-	switch protocol := env(name); protocol {
+	switch protocol := env[name]; protocol {
 	case "grpc":
 		return otlptracegrpc.New(ctx)
 	case "", "http/protobuf":
@@ -114,26 +121,6 @@ func newExporter(ctx context.Context, env func(string) string) (*otlptrace.Expor
 	default:
 		return nil, unknown(name, protocol, "grpc", "http/protobuf")
 	}
-}
-
-// reporter tells of the first failed export of many, and of their end.
-type reporter struct {
-	sdk.SpanExporter
-	log     *slog.Logger
-	failing atomic.Bool
-}
-
-// ExportSpans exports; what fails is lost, and no check is the worse for it.
-func (r *reporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	err := r.SpanExporter.ExportSpans(ctx, spans)
-	if failed := err != nil; r.failing.Swap(failed) != failed {
-		if failed {
-			r.log.Error("spans are lost: exporting them fails", slog.String("error", err.Error()))
-		} else {
-			r.log.Info("spans are exported again")
-		}
-	}
-	return nil
 }
 
 // Record makes the spans of a check, and returns the context of its own one, or

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,8 +67,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	_, _ = r.Export(request.Context(), &message)
 }
 
-// setenv sets variables for a test and returns the reader of them.
-func setenv(t *testing.T, vars map[string]string) func(string) string {
+// setenv sets variables for a test and returns the environment.
+func setenv(t *testing.T, vars map[string]string) []string {
 	t.Helper()
 	for _, line := range os.Environ() {
 		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, "OTEL_") {
@@ -78,7 +78,7 @@ func setenv(t *testing.T, vars map[string]string) func(string) string {
 	for name, value := range vars {
 		t.Setenv(name, value)
 	}
-	return os.Getenv
+	return os.Environ()
 }
 
 func record(reason answers.Reason) *extauthz.Record {
@@ -209,12 +209,32 @@ func TestEnvironment(t *testing.T) {
 		"unknown exporter":   {map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, `OTEL_TRACES_EXPORTER is "zipkin": write one of otlp, none`},
 		"unknown protocol":   {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, false, `OTEL_EXPORTER_OTLP_PROTOCOL is "http/json"`},
 		"unknown sampler":    {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "jaeger_remote"}, false, `OTEL_TRACES_SAMPLER is "jaeger_remote"`},
+		"no URL":             {map[string]string{endpoint: "collector:4318"}, false, endpoint + " is no URL of a collector: write http://host:4318, or https://"},
+		"no host":            {map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http:///v1"}, false, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is no URL of a collector"},
+		"no time":            {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, false, "OTEL_EXPORTER_OTLP_TIMEOUT is no time: write milliseconds"},
+		"no delay":           {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY": "0"}, false, "OTEL_BSP_SCHEDULE_DELAY is no time"},
+		"no queue":           {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, false, "OTEL_BSP_MAX_QUEUE_SIZE is no number of spans: write one from 1 to"},
+		"no limit":           {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}, false, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT is no whole number"},
+		"no headers":         {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": "authorization: s3cret"}, false, "OTEL_EXPORTER_OTLP_HEADERS is no list of headers"},
+		"no encoding":        {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": "a=%zz"}, false, "OTEL_EXPORTER_OTLP_HEADERS is no list of headers"},
+		"headers":            {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20s3cret, x-a=b"}, true, ""},
+		"unknown packing":    {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, false, "OTEL_EXPORTER_OTLP_COMPRESSION is unknown: write one of gzip, none"},
+		"insecure or not":    {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_INSECURE": "yes"}, false, "OTEL_EXPORTER_OTLP_INSECURE is unknown: write one of true, false"},
+		"absent authorities": {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/absent.pem"}, false, "OTEL_EXPORTER_OTLP_CERTIFICATE can't be read: open /absent.pem"},
+		"junk authorities":   {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_CERTIFICATE": "tracing.go"}, false, "OTEL_EXPORTER_OTLP_CERTIFICATE names tracing.go, which holds no certificate in PEM"},
+		"half a certificate": {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY": "key.pem"}, false, "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY go together"},
+		"junk certificate":   {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_CLIENT_KEY": "tracing.go", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "tracing.go"}, false, "are no certificate and its key"},
+		"broken attributes":  {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_RESOURCE_ATTRIBUTES": "zone"}, false, "OTEL_RESOURCE_ATTRIBUTES: "},
+		"faults of one off":  {map[string]string{endpoint: "junk", "OTEL_TRACES_EXPORTER": "none"}, false, ""},
 		"ratio out of range": {map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, false, `OTEL_TRACES_SAMPLER_ARG is "2"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tracer, err := tracing.New(t.Context(), setenv(t, c.vars), slog.New(slog.DiscardHandler))
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) || (tracer != nil) != c.on {
 				t.Fatalf("%v %v", tracer, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("it tells too much: %v", err)
 			}
 			if got := tracer.Record(t.Context(), record(answers.Allowed), from(spanID)); string(got.AppendTraceID(nil)) != traceID {
 				t.Errorf("%+v", got)
@@ -226,22 +246,77 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A collector that is down costs spans, one line, and no time of a check.
+// All faults are told together, and what changes nothing is a line in the log,
+// with tracing or without: it is often a slip of the pen in what would switch it
+// on. What Kubernetes says of a Service is none.
+func TestUnusedSettings(t *testing.T) {
+	var log bytes.Buffer
+	tracer, err := tracing.New(t.Context(), setenv(t, map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPIONT": "http://127.0.0.1:1", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "none",
+		"OTEL_COLLECTOR_SERVICE_HOST": "10.0.0.1", "OTEL_COLLECTOR_PORT_4318_TCP_ADDR": "10.0.0.1", "OTEL_COLLECTOR_PORT": "tcp://10.0.0.1:4318",
+	}), slog.New(slog.NewTextHandler(&log, nil)))
+	if tracer != nil || err != nil {
+		t.Errorf("%v %v", tracer, err)
+	}
+	if !strings.Contains(log.String(), `names="[OTEL_EXPORTER_OTLP_ENDPIONT OTEL_METRICS_EXPORTER]"`) || strings.Count(log.String(), "\n") != 1 {
+		t.Error(log.String())
+	}
+	_, err = tracing.New(t.Context(), setenv(t, map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere", "OTEL_EXPORTER_OTLP_TIMEOUT": "soon", "OTEL_TRACES_SAMPLER": "none",
+	}), slog.New(slog.DiscardHandler))
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("not three faults: %v", err)
+	}
+}
+
+// A collector that is down costs spans, counted, one line when it begins and one
+// when it ends, and no time of a check. Spans that find no place while it is
+// slow are counted too.
 func TestCollectorDown(t *testing.T) {
 	var log bytes.Buffer
-	web := httptest.NewServer(http.NotFoundHandler())
+	var up atomic.Bool
+	release := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-release
+		if !up.Load() {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
 	defer web.Close()
-	tracer, err := tracing.New(t.Context(), setenv(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": web.URL}), slog.New(slog.NewTextHandler(&log, nil)))
+	tracer, err := tracing.New(t.Context(), setenv(t, map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": web.URL, "OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BSP_SCHEDULE_DELAY": "10",
+	}), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3000 {
+	const checks, each = 300, 4 // spans
+	for range checks {
 		tracer.Record(t.Context(), record(answers.Allowed), from(spanID))
 	}
-	if err := tracer.Close(t.Context()); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if got := tracer.Stats(); got != (tracing.Stats{Full: checks*each - 100}) {
+		t.Errorf("while nobody answers: %+v", got)
+	}
+	close(release)
+	reach := func(want tracing.Stats) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); tracer.Stats() != want; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%+v, want %+v", tracer.Stats(), want)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	reach(tracing.Stats{Full: checks*each - 100, Failed: 100})
+	up.Store(true)
+	tracer.Record(t.Context(), record(answers.Allowed), from(spanID))
+	reach(tracing.Stats{Full: checks*each - 100, Failed: 100, Exported: each})
+	if err := tracer.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := strings.Count(log.String(), "spans are lost"); n != 1 {
-		t.Errorf("told %d times: %s", n, log.String())
+	if strings.Count(log.String(), "spans are lost") != 1 || strings.Count(log.String(), "exported again") != 1 {
+		t.Error(log.String())
+	}
+	if got := (*tracing.Tracer)(nil).Stats(); got != (tracing.Stats{}) {
+		t.Errorf("%+v", got)
 	}
 }
