@@ -156,24 +156,40 @@ func valueEnd(text string) int {
 	case '"':
 		return stringEnd(text)
 	case '{', '[':
-		level := 0
-		for i := 0; ; i++ {
-			switch text[i] {
-			case '"':
-				i += stringEnd(text[i:]) - 1
-			case '{', '[':
-				level++
-			case '}', ']':
-				if level--; level == 0 {
-					return i + 1
-				}
-			}
-		}
+		end, _ := extent(text)
+		return end
 	}
 	if end := strings.IndexAny(text, whitespace+",]}"); end >= 0 {
 		return end
 	}
 	return len(text)
+}
+
+// depth returns how many objects and arrays are within each other in a value.
+func depth(text string) (most int) {
+	if text[0] == '{' || text[0] == '[' {
+		_, most = extent(text)
+	}
+	return most
+}
+
+// extent returns where the object or array ends that text begins with, and how
+// many are within each other in it, itself among them.
+func extent(text string) (end, most int) {
+	level := 0
+	for i := 0; ; i++ {
+		switch text[i] {
+		case '"':
+			i += stringEnd(text[i:]) - 1
+		case '{', '[':
+			level++
+			most = max(most, level)
+		case '}', ']':
+			if level--; level == 0 {
+				return i + 1, most
+			}
+		}
+	}
 }
 
 // stringEnd returns where the quoted string ends that text begins with.
@@ -186,23 +202,6 @@ func stringEnd(text string) int {
 			return i + 1
 		}
 	}
-}
-
-// depth returns how many objects and arrays are within each other in text.
-func depth(text string) (most int) {
-	level := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			i += stringEnd(text[i:]) - 1
-		case '{', '[':
-			level++
-			most = max(most, level)
-		case '}', ']':
-			level--
-		}
-	}
-	return most
 }
 
 // unquote returns what a quoted string means.
