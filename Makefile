@@ -74,8 +74,7 @@ gosec: $(TOOLS)/gosec-$(GOSEC) ## insecure patterns in what ships
 $(TOOLS)/gosec-$(GOSEC):
 	GOBIN=$(TOOLS) $(GO) install github.com/securego/gosec/v2/cmd/gosec@$(GOSEC) && touch $@
 
-# Licences that may be in
-# the binary of a program under Apache-2.0.
+# Licences that may be in the binary of a program under Apache-2.0.
 MAY_LINK := Apache-2.0,BSD-2-Clause,BSD-3-Clause,MIT,ISC,MPL-2.0
 # As build has it. The log is left out: it warns of every file in assembly.
 LICENCES := GOOS=linux GOARCH=amd64 CGO_ENABLED=0 GOFLAGS=-tags=grpcnotrace $(TOOLS)/go-licenses
