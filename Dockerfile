@@ -1,6 +1,7 @@
-# Two ways to the same image. `docker build .` compiles from source. `make build`
+# Two ways to the same image. `docker build .` compiles from source. `make build notices`
 # and `docker build --target prebuilt .` take the binaries of this machine and pull
-# nothing: that stage comes first, so that the classic builder stops at it.
+# nothing: that stage comes first, so that the classic builder stops at it. Since that
+# builder also makes it on its way to the later ones, bin/ may be empty.
 #
 #   docker build --build-arg VERSION=v1.2.3 --build-arg REVISION=$(git rev-parse HEAD) .
 ARG VERSION=dev
@@ -22,7 +23,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["/ussoauthz", "h
 ENTRYPOINT ["/ussoauthz"]
 
 FROM base AS prebuilt
-COPY bin/ussoauthz bin/ussodev /
+COPY LICENSE bin/ussoauth[z] bin/ussode[v] bin/NOTICE[S] /
 
 FROM golang:1.26 AS source
 WORKDIR /src
@@ -30,13 +31,13 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION
-RUN make build VERSION=$VERSION
+RUN make build notices VERSION=$VERSION
 
 FROM base AS full
-COPY --from=source /src/bin/ussoauthz /src/bin/ussodev /
+COPY --from=source /src/LICENSE /src/bin/NOTICES /src/bin/ussoauthz /src/bin/ussodev /
 COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 
 # The service alone: the development tools are not in it.
 FROM base AS service
-COPY --from=source /src/bin/ussoauthz /
+COPY --from=source /src/LICENSE /src/bin/NOTICES /src/bin/ussoauthz /
 COPY --from=source /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

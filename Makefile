@@ -96,6 +96,20 @@ sbom: build $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX) ## bin/ussoauthz.cdx.json: wha
 $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX):
 	GOBIN=$(TOOLS) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX) && touch $@
 
+# What the licences ask to be handed on with a binary: their texts, and notices.
+.PHONY: notices
+notices: ## bin/NOTICES: the licence texts of all that is linked, for the image
+	@mkdir -p $(BIN)
+	@set -e; modules=$$(CGO_ENABLED=0 $(GO) list -deps -tags grpcnotrace -f '$(MODULE)' ./cmd/...); \
+	{ printf '==== Go\n\n'; cat "$$($(GO) env GOROOT)/LICENSE"; \
+	  printf '%s\n' "$$modules" | sort -u | while read -r module version dir; do \
+	    find "$$dir" -type f $(TEXTS) | sort | while read -r file; do \
+	      printf '\n==== %s %s %s\n\n' "$$module" "$$version" "$${file#$$dir/}"; cat "$$file"; \
+	    done; \
+	  done; } >$(BIN)/NOTICES
+MODULE := {{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}
+TEXTS  := '(' -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'patents*' ')' ! -name '*.go' ! -path '*/testdata/*' ! -path '*/.*'
+
 .PHONY: reproducible
 reproducible: ## the last commit built twice, in two folders, once with nothing in Go's cache: the same bytes
 	@test/binary/reproducible.sh $(VERSION)
@@ -134,12 +148,12 @@ mesh-check: $(TOOLS)/egctl-$(EGCTL) $(TOOLS)/istioctl-$(ISTIOCTL) ## the manifes
 	$(GO) test -count 1 -timeout 10m -tags mesh ./test/mesh $(if $(UPDATE),-update)
 
 .PHONY: compose-e2e
-compose-e2e: build ## docker-compose.yaml for real; starts a Docker engine as root where none answers
+compose-e2e: build notices ## docker-compose.yaml for real; starts a Docker engine as root where none answers
 	@command -v docker >/dev/null && { docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null; } && \
 	  { docker version >/dev/null 2>&1 || command -v dockerd >/dev/null; } && command -v redis-server >/dev/null || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker.io docker-compose redis-server; }
 	$(GO) vet -tags compose ./test/compose
-	$(GO) test -count 1 -timeout 10m -tags compose ./test/compose
+	$(GO) test -count 1 -timeout 20m -tags compose ./test/compose
 
 # The database is a host of its own, or a mirror of it: VULNDB=file:///mirror
 VULNDB ?= https://vuln.go.dev

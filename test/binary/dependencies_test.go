@@ -3,6 +3,7 @@ package binary
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,17 +13,7 @@ import (
 // docs/dependencies.md lists the modules that are linked, each in its version:
 // whoever adds or updates one has its licence checked, by make licences.
 func TestDependenciesAreListed(t *testing.T) {
-	list := exec.Command("go", "list", "-deps", "-tags", "grpcnotrace",
-		"-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", "./cmd/ussoauthz")
-	list.Dir = "../.."
-	list.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
-	out, err := list.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	linked := strings.Split(strings.TrimSpace(string(out)), "\n")
-	slices.Sort(linked)
-	linked = slices.Compact(linked)
+	linked := modules(t, "./cmd/ussoauthz")
 	page, err := os.ReadFile("../../docs/dependencies.md")
 	if err != nil {
 		t.Fatal(err)
@@ -45,5 +36,48 @@ func TestDependenciesAreListed(t *testing.T) {
 		if !listed[module] {
 			t.Errorf("docs/dependencies.md lacks %s: make licences", module)
 		}
+	}
+}
+
+// modules lists what is linked: path and version of each.
+func modules(t *testing.T, packages string) []string {
+	t.Helper()
+	list := exec.Command("go", "list", "-deps", "-tags", "grpcnotrace",
+		"-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", packages)
+	list.Dir = "../.."
+	list.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := strings.Split(strings.TrimSpace(string(out)), "\n")
+	slices.Sort(linked)
+	return slices.Compact(linked)
+}
+
+// What the image hands on has a licence's text of everything that is linked.
+func TestNotices(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("make", "-C", "../..", "notices", "BIN="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("make notices: %v\n%s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "NOTICES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	licence := map[string]bool{}
+	for _, part := range strings.Split(string(text), "\n==== ")[1:] {
+		title, body, _ := strings.Cut(part, "\n\n")
+		module := strings.Join(strings.Fields(title)[:2], " ")
+		text := strings.Contains(strings.ToLower(title), "licen") && len(body) > 500
+		licence[module] = licence[module] || text
+	}
+	for _, module := range append(modules(t, "./cmd/ussoauthz"), modules(t, "./cmd/ussodev")...) {
+		if !licence[module] {
+			t.Errorf("no licence's text of %s", module)
+		}
+	}
+	if !strings.Contains(string(text), "==== Go\n\nCopyright 2009 The Go Authors.") {
+		t.Error("no licence's text of Go")
 	}
 }

@@ -10,9 +10,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -192,27 +190,27 @@ var libraries = regexp.MustCompile(`(?m)(/\S+) \(0x`)
 func load(t *testing.T, p *project, image string, programs map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
-	files := maps.Clone(programs)
-	for program := range programs {
-		linked, err := p.run(t.Context(), "ldd", program)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range libraries.FindAllStringSubmatch(linked, -1) {
-			files[m[1]] = m[1]
-		}
-	}
-	for from, to := range files {
-		content, err := os.ReadFile(from)
-		if err := errors.Join(err, os.MkdirAll(filepath.Join(dir, "root", filepath.Dir(to)), 0o755), os.WriteFile(filepath.Join(dir, "root", to), content, 0o755)); err != nil {
-			t.Fatal(err)
-		}
+	for from, to := range programs {
+		seedProgram(t, p, filepath.Join(dir, "root"), from, to)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.run(t.Context(), "docker", "build", "-q", "-t", image, dir); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// seedProgram copies a program and the libraries that it is linked to.
+func seedProgram(t *testing.T, p *project, root, from, to string) {
+	t.Helper()
+	linked, err := p.run(t.Context(), "ldd", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, from, filepath.Join(root, to))
+	for _, m := range libraries.FindAllStringSubmatch(linked, -1) {
+		copyFile(t, m[1], filepath.Join(root, m[1]))
 	}
 }
 
