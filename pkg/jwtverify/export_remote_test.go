@@ -3,6 +3,7 @@ package jwtverify
 import (
 	"crypto/x509"
 	"net/http"
+	"time"
 )
 
 // What the external tests of remote key sets need from the inside.
@@ -28,4 +29,12 @@ func (f *Fetcher) Idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.running == [lanes]int{} && len(f.queue.hosts) == 0
+}
+
+// Sleep is what a set sees after its machine was suspended: the wall clock went
+// on, and the monotonic one did not.
+func (r *RemoteKeySet) Sleep(d time.Duration) {
+	s := *r.source.snapshot.Load()
+	s.wall -= int64(d / time.Second)
+	r.source.snapshot.Store(&s)
 }

@@ -58,7 +58,7 @@ func (f *Fetcher) fetchKeys(ctx context.Context, s *source) *result {
 	}
 	r := &result{url: target.String()}
 	etag := ""
-	if old := s.snapshot.Load(); old != nil && old.url == r.url {
+	if old := s.snapshot.Load(); old != nil && old.url == r.url && !s.whole.Load() {
 		etag = old.etag
 	}
 	a, err := get(ctx, client, target, etag)

@@ -182,7 +182,7 @@ func (f *Fetcher) dispatch() {
 			defer f.wg.Done()
 			r := f.fetch(ctx, s)
 			if snap := f.finish(s, r); snap != nil && f.cfg.Store != nil {
-				f.cfg.Store.save(s.cfg.origin(), snap, r.body)
+				s.whole.Store(!f.cfg.Store.save(s.cfg.origin(), snap, r.body))
 			}
 		}()
 	}

@@ -895,3 +895,50 @@ func BenchmarkOpen(b *testing.B) {
 		open(b, f, jwtverify.RemoteConfig{URL: fmt.Sprintf("https://sso.acme.example/%d", i)})
 	}
 }
+
+// A machine that was suspended has keys that nobody vouched for since, though its
+// monotonic clock stood still: the first request has them fetched, and where
+// that fails they are too old.
+func TestKeysOfASuspendedMachine(t *testing.T) {
+	server := newKeyServer(jwks("a", "leaked"))
+	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
+		r := open(t, f, jwtverify.RemoteConfig{TTL: time.Hour, MaxStale: 24 * time.Hour})
+		defer r.Close()
+		synctest.Wait()
+		r.Sleep(24*time.Hour + 4*time.Minute) // no more than a clock that is set right
+		find(t, r, "leaked", nil)
+		if server.fetches() != 1 {
+			t.Errorf("%d fetches", server.fetches())
+		}
+		server.serve(jwks("a"))
+		r.Sleep(2 * time.Minute)
+		find(t, r, "a", nil)
+		find(t, r, "leaked", jwtverify.ErrUnknownKey)
+		if server.fetches() != 2 {
+			t.Errorf("%d fetches", server.fetches())
+		}
+		server.fail(http.StatusBadGateway)
+		time.Sleep(time.Minute)
+		r.Sleep(48 * time.Hour)
+		for range 100 {
+			find(t, r, "a", jwtverify.ErrKeysUnavailable)
+		}
+		if n := server.fetches(); n != 3 {
+			t.Errorf("%d fetches, want one more for 100 requests", n)
+		}
+		server.fail(http.StatusOK)
+		time.Sleep(3 * time.Second) // the backoff
+		find(t, r, "a", nil)
+
+		server.serve(`{"keys":[]}`) // not believed at once, which is no failure
+		time.Sleep(time.Minute)
+		r.Sleep(48 * time.Hour)
+		before := server.fetches()
+		for range 100 {
+			find(t, r, "a", jwtverify.ErrKeysUnavailable)
+		}
+		if n := server.fetches() - before; n != 1 {
+			t.Errorf("%d fetches for 100 requests", n)
+		}
+	})
+}

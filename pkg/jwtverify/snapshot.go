@@ -11,6 +11,7 @@ type snapshot struct {
 	only *Key // the key of a set of one, which a token without kid means
 
 	fetched  time.Time // when the last good fetch of it was begun, with a monotonic reading
+	wall     int64     // the same by the other clock, in seconds, which goes on while the machine sleeps
 	maxStale time.Duration
 
 	sum       [sha256.Size]byte // of the bytes that it was made from
@@ -54,13 +55,27 @@ func (s *snapshot) size() int {
 	return len(s.byID)
 }
 
+// begin says when the fetch began that the issuer answered.
+func (s *snapshot) begin(at time.Time) { s.fetched, s.wall = at, at.Unix() }
+
 // stale reports whether nobody vouched for the keys for too long: one of them
 // may have been revoked meanwhile.
-func (s *snapshot) stale() bool { return time.Since(s.fetched) > s.maxStale }
+func (s *snapshot) stale() bool {
+	now := time.Now()
+	return now.Sub(s.fetched) > s.maxStale || s.slept(now)
+}
+
+// slept reports whether the keys are too old by the wall clock alone: a machine
+// that was suspended has a monotonic clock that stood still. That the wall clock
+// is set right by a few minutes makes no key older.
+func (s *snapshot) slept(now time.Time) bool {
+	return now.Unix()-s.wall > int64((s.maxStale+maxAhead)/time.Second)
+}
 
 // confirmed is the same set after its server said that it has not changed.
 func (s *snapshot) confirmed(at time.Time, interval time.Duration) *snapshot {
 	c := *s
-	c.fetched, c.interval = at, interval
+	c.begin(at)
+	c.interval = interval
 	return &c
 }

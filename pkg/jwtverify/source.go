@@ -42,6 +42,7 @@ type source struct {
 	host    string
 
 	snapshot atomic.Pointer[snapshot] // nil: no good fetch yet; written under Fetcher.mu
+	whole    atomic.Bool              // ask for all of the set, changed or not: the disk lacks it
 
 	// quiet is the time since Fetcher.start until which an unknown kid is
 	// answered without the lock, which a flood of them would keep busy.
@@ -97,7 +98,8 @@ func (s *source) look(kid string) (k *Key, final bool, err error) {
 	case snap == nil:
 		return nil, false, s.unavailable("no key set yet")
 	case snap.stale():
-		return nil, true, s.unavailable("the key set is older than max_stale")
+		// Fetches are planned by the clock that stood still: after a sleep one is due.
+		return nil, !snap.slept(time.Now()), s.unavailable("the key set is older than max_stale")
 	}
 	if k := snap.find(kid); k != nil {
 		return k, true, nil
@@ -153,7 +155,14 @@ func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 // just before does not count: a rotation right after it is seen at once.
 func (s *source) mayAsk(kid string) bool {
 	snap := s.snapshot.Load()
-	if snap == nil || kid == "" || snap.find(kid) != nil { // backing off; nothing to ask; it just came
+	switch {
+	case snap == nil: // backing off
+		return false
+	case snap.slept(time.Now()):
+		if s.failures > 0 { // backing off too
+			return false
+		}
+	case kid == "" || snap.find(kid) != nil: // nothing to ask; it just came
 		return false
 	}
 	return s.unknownAt.IsZero() || time.Since(s.unknownAt) >= unknownKidPause
@@ -237,7 +246,8 @@ func (s *source) next(r *result, old *snapshot) *snapshot {
 		return old.confirmed(r.begun, fresh)
 	}
 	snap := newSnapshot(r.keys, old)
-	snap.fetched, snap.maxStale = r.begun, s.cfg.MaxStale
+	snap.begin(r.begun)
+	snap.maxStale = s.cfg.MaxStale
 	snap.url, snap.etag, snap.interval = r.url, r.etag, fresh
 	snap.sum = sha256.Sum256(r.body)
 	return snap

@@ -26,9 +26,10 @@ type KeyStore struct {
 	dir string
 	log *slog.Logger
 
-	mu     sync.Mutex  // one writer; never taken on the road of a request
-	failed atomic.Bool // the last write did, and that was told
-	faults atomic.Int64
+	mu       sync.Mutex      // one writer; never taken on the road of a request
+	failed   atomic.Bool     // the last write did, and that was told
+	outdated map[string]bool // origins whose file should not be there, which was told; under mu
+	faults   atomic.Int64
 }
 
 const (
@@ -58,7 +59,7 @@ func OpenKeyStore(dir string, log *slog.Logger) (*KeyStore, error) {
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, fmt.Errorf("%s can be written by others (mode %o): chmod 700", dir, info.Mode().Perm())
 	}
-	return &KeyStore{dir: dir, log: log}, nil
+	return &KeyStore{dir: dir, log: log, outdated: map[string]bool{}}, nil
 }
 
 // Failures counts the key sets that could not be written.
@@ -138,11 +139,13 @@ func parseKept(text []byte, origin string) (*kept, error) {
 // save writes a key set that its issuer just vouched for, or removes it where
 // it has no key any more. Without a body the issuer said that it did not change.
 // A file that was confirmed later stays: another instance may use the same
-// folder. What fails is counted and told, and is no fault of any request.
-func (s *KeyStore) save(origin string, snap *snapshot, body []byte) {
+// folder. What fails is counted and told, and is no fault of any request. stored
+// says that nothing is missing on the disk; where something is, the next answer
+// should bring the whole set.
+func (s *KeyStore) save(origin string, snap *snapshot, body []byte) (stored bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.write(origin, snap, body)
+	stored, err := s.write(origin, snap, body)
 	switch failed := err != nil; {
 	case failed:
 		s.faults.Add(1)
@@ -153,27 +156,46 @@ func (s *KeyStore) save(origin string, snap *snapshot, body []byte) {
 	case s.failed.Swap(false):
 		s.log.Info("key sets are kept on disk again", slog.String("folder", s.dir))
 	}
+	outdated := errors.Is(err, errOutdated)
+	if outdated && !s.outdated[origin] {
+		s.log.Error("an outdated key set can't be removed: remove it, or a restart while its issuer is down will trust keys that were taken away",
+			slog.String("file", s.file(origin)), slog.String("error", err.Error()))
+	}
+	s.outdated[origin] = outdated
+	return stored
 }
 
-func (s *KeyStore) write(origin string, snap *snapshot, body []byte) error {
+func (s *KeyStore) write(origin string, snap *snapshot, body []byte) (stored bool, err error) {
 	name, confirmed := s.file(origin), snap.fetched
 	old, unreadable := readKept(name, origin)
 	if unreadable == nil && old.confirmed.After(confirmed) && time.Until(old.confirmed) < maxAhead {
-		return nil
+		return true, nil
 	}
-	if snap.size() == 0 {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	if body == nil {
-		if unreadable != nil || sha256.Sum256(old.body) != snap.sum {
-			return nil // it vouched for another set than the one here
-		}
+	same := unreadable == nil && sha256.Sum256(old.body) == snap.sum
+	if body == nil && same {
 		body = old.body
 	}
-	return replaceFile(name, sealKept(origin, kept{confirmed, body}))
+	switch {
+	case snap.size() == 0:
+		return true, removeFile(name)
+	case body == nil: // it vouched for another set than the one here
+		return false, removeFile(name)
+	}
+	err = replaceFile(name, sealKept(origin, kept{confirmed, body}))
+	if err != nil && !same {
+		// What is there has keys that the issuer may have taken away since.
+		err = errors.Join(err, removeFile(name))
+	}
+	return err == nil || same, err
+}
+
+var errOutdated = errors.New("removing an outdated key set")
+
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errOutdated, err)
+	}
+	return nil
 }
 
 // sealKept writes what parseKept reads.
@@ -221,7 +243,8 @@ func (s *source) restore(k *kept) *snapshot {
 	}
 	snap := newSnapshot(keys, nil)
 	snap.sum = sha256.Sum256(k.body)
-	snap.fetched, snap.maxStale = time.Now().Add(-max(0, age)), s.cfg.MaxStale
+	snap.begin(time.Now().Add(-max(0, age)))
+	snap.maxStale = s.cfg.MaxStale
 	snap.interval = s.cfg.TTL
 	return snap
 }

@@ -287,8 +287,8 @@ func FuzzKept(f *testing.F) {
 	})
 }
 
-// Where the issuer confirms what is not in the file, the file stays as it is:
-// its age is that of other keys.
+// Where the issuer confirms what is not in the file, the file goes, as it may
+// have keys that were taken away, and the issuer is asked for the whole set.
 func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, file string){
 		"a file that is gone": func(t *testing.T, file string) { must(0, os.Remove(file)) },
@@ -308,14 +308,18 @@ func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 					synctest.Wait()
 					file := keptFile(t, dir)
 					spoil(t, file)
-					before, _ := os.ReadFile(file)
-					time.Sleep(3 * time.Hour)
+					time.Sleep(time.Hour)
 					synctest.Wait()
-					if after, _ := os.ReadFile(file); !bytes.Equal(before, after) {
-						t.Errorf("%q became %q", before, after)
+					if _, err := os.Stat(file); !os.IsNotExist(err) || server.fetches() != 2 {
+						t.Errorf("after %d fetches the file is there: %v", server.fetches(), err)
 					}
-					if server.fetches() < 3 || s.Failures() != 0 {
-						t.Errorf("%d fetches, %d failures", server.fetches(), s.Failures())
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					if text := must(os.ReadFile(file)); !strings.Contains(string(text), `"kid":"a"`) {
+						t.Errorf("kept is %q", text)
+					}
+					if s.Failures() != 0 {
+						t.Errorf("%d failures", s.Failures())
 					}
 				})
 			})
@@ -323,25 +327,33 @@ func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 	}
 }
 
-// A file that can't be removed when its last key is taken away is a failure
-// that is counted: a restart must not be a surprise.
+// A file that can't be removed when its keys are taken away is told of by its
+// name, once: whoever restarts must not be surprised.
 func TestKeptKeysThatCannotBeRemoved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir, server := t.TempDir(), newKeyServer(jwks("a"))
-		withStore(t, dir, server, func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
-			defer open(t, f, jwtverify.RemoteConfig{TTL: time.Hour}).Close()
-			synctest.Wait()
-			file := keptFile(t, dir)
-			must(0, os.Remove(file))
-			must(0, os.MkdirAll(filepath.Join(file, "full"), 0o700))
-			server.serve(`{"keys":[]}`)
-			time.Sleep(4 * time.Hour)
-			synctest.Wait()
-			if s.Failures() == 0 {
-				t.Error("no failure was counted")
-			}
+	for name, body := range map[string]string{"the last key is gone": `{"keys":[]}`, "another set can't be written": jwks("b")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, server := t.TempDir(), newKeyServer(jwks("a"))
+				var file string
+				log := withStore(t, dir, server, func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
+					defer open(t, f, jwtverify.RemoteConfig{TTL: time.Hour}).Close()
+					synctest.Wait()
+					file = keptFile(t, dir)
+					must(0, os.Remove(file))
+					must(0, os.MkdirAll(filepath.Join(file, "full"), 0o700)) // which root can't remove either
+					server.serve(body)
+					time.Sleep(6 * time.Hour)
+					synctest.Wait()
+					if s.Failures() < 2 {
+						t.Errorf("%d failures were counted", s.Failures())
+					}
+				})
+				if strings.Count(log, "an outdated key set can't be removed") != 1 || !strings.Contains(log, file) {
+					t.Errorf("log:\n%s", log)
+				}
+			})
 		})
-	})
+	}
 }
 
 // One key without a kid, which every token without one means, is kept too.

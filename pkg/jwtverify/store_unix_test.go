@@ -3,26 +3,38 @@
 package jwtverify_test
 
 import (
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
+// fullDisk returns what lets no file grow any more, and what ends that.
+func fullDisk(t *testing.T) (fill, free func()) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	t.Cleanup(func() { signal.Reset(syscall.SIGXFSZ) })
+	var limit syscall.Rlimit
+	must(0, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	set := func(bytes uint64) {
+		must(0, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: bytes, Max: limit.Max}))
+	}
+	return func() { set(64) }, func() { set(limit.Cur) }
+}
+
 // A write that ends early, as on a disk that fills up, leaves neither half a
 // key set nor its temporary file.
 func TestKeptKeysCutByTheDisk(t *testing.T) {
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
-	var limit syscall.Rlimit
-	must(0, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	fill, free := fullDisk(t)
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		must(0, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 64, Max: limit.Max}))
-		defer func() { must(0, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)) }()
+		fill()
+		defer free()
 		withStore(t, dir, newKeyServer(jwks("a")), func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
 			r := open(t, f, jwtverify.RemoteConfig{})
 			defer r.Close()
@@ -35,5 +47,52 @@ func TestKeptKeysCutByTheDisk(t *testing.T) {
 		if left := must(os.ReadDir(dir)); len(left) != 0 {
 			t.Errorf("%v are left", left)
 		}
+	})
+}
+
+// A set that the disk has no place for takes the older one along: after a
+// restart that would bring back a key that its issuer took away. Where the older
+// one is the same set, it stays. A place that is free again is used at once,
+// though the issuer says that nothing changed.
+func TestKeptKeysThatAreOutdated(t *testing.T) {
+	fill, free := fullDisk(t)
+	synctest.Test(t, func(t *testing.T) {
+		dir, server := t.TempDir(), newKeyServer(jwks("leaked", "a"))
+		server.header["ETag"] = `"1"`
+		cfg := jwtverify.RemoteConfig{TTL: time.Hour, MaxStale: 24 * time.Hour}
+		restarted := func(kid string, want error) {
+			t.Helper()
+			silent := newKeyServer("")
+			silent.fail(http.StatusBadGateway)
+			withStore(t, dir, silent, func(f *jwtverify.Fetcher, _ *jwtverify.KeyStore) {
+				r := open(t, f, cfg)
+				defer r.Close()
+				find(t, r, kid, want)
+			})
+		}
+		withStore(t, dir, server, func(f *jwtverify.Fetcher, s *jwtverify.KeyStore) {
+			r := open(t, f, cfg)
+			defer r.Close()
+			synctest.Wait()
+			fill()
+			defer free()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			restarted("leaked", nil) // confirmed, which could not be written: a little older than it is
+			server.set(func(s *keyServer) { s.body, s.header["ETag"] = jwks("a"), `"2"` })
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			find(t, r, "leaked", jwtverify.ErrUnknownKey) // which fetches once more
+			synctest.Wait()
+			restarted("leaked", jwtverify.ErrKeysUnavailable)
+			if left := must(os.ReadDir(dir)); len(left) != 0 || s.Failures() != 3 {
+				t.Errorf("%v are left, %d failures", left, s.Failures())
+			}
+			free()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			restarted("a", nil)
+			restarted("leaked", jwtverify.ErrUnknownKey)
+		})
 	})
 }
