@@ -31,7 +31,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION
-RUN make build notices VERSION=$VERSION
+ARG REVISION
+RUN make build notices VERSION=$VERSION REVISION=$REVISION
 
 FROM base AS full
 COPY --from=source /src/LICENSE /src/bin/NOTICES /src/bin/ussoauthz /src/bin/ussodev /

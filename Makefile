@@ -6,6 +6,7 @@ GO      ?= go
 BIN     := bin
 TOOLS   := $(CURDIR)/.cache/tools
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 GOSEC       := v2.30.0
 GO_LICENSES := v1.6.0
@@ -33,7 +34,8 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/ussoauthz and bin/ussodev, for this system or GOOS= GOARCH=
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags grpcnotrace \
-	  -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/ ./cmd/...
+	  -ldflags "-s -w -X $(BUILDINFO).version=$(VERSION) -X $(BUILDINFO).revision=$(REVISION)" -o $(BIN)/ ./cmd/...
+BUILDINFO := github.com/ussoio/ussoauthz/internal/buildinfo
 
 .PHONY: demo
 demo: build ## a tour of requests through a real Envoy; ONCE=1 ends after it
@@ -112,7 +114,7 @@ TEXTS  := '(' -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -
 
 .PHONY: reproducible
 reproducible: ## the last commit built twice, in two folders, once with nothing in Go's cache: the same bytes
-	@test/binary/reproducible.sh $(VERSION)
+	@test/binary/reproducible.sh $(VERSION) $(REVISION)
 
 .PHONY: deploy-tools
 deploy-tools: $(TOOLS)/helm-$(HELM) $(TOOLS)/kubeconform-$(KUBECONFORM) $(TOOLS)/promtool-$(PROMTOOL)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/ussoio/ussoauthz/internal/buildinfo"
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/collector"
 	"github.com/ussoio/ussoauthz/internal/config"
@@ -210,7 +211,7 @@ func versionCommand() *cobra.Command {
 		Example: "  ussoauthz version",
 		Args:    cli.NoArgs,
 		RunE: cli.RunE(func(_ context.Context, s cli.Streams) error {
-			fmt.Fprintf(s.Out, "ussoauthz %s (%s)\n", version, runtime.Version())
+			fmt.Fprintf(s.Out, "ussoauthz %s (%s)\n", buildinfo.Version(), runtime.Version())
 			return nil
 		}),
 	}

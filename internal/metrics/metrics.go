@@ -5,7 +5,6 @@ package metrics
 import (
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/ussoio/ussoauthz/internal/buildinfo"
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -92,18 +92,9 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.scrapes.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
 func newBuildInfo() prometheus.Collector {
-	version, revision := "unknown", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = s.Value
-			}
-		}
-	}
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ussoauthz_build_info", Help: "1, labelled with what is running.",
-		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": buildinfo.Version(), "revision": buildinfo.Revision(), "goversion": runtime.Version()},
 	})
 	g.Set(1)
 	return g

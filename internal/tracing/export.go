@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"log/slog"
+	"regexp"
 	"strconv"
 	"sync/atomic"
 
@@ -37,7 +38,8 @@ type queue struct {
 // fails is lost, and no check is the worse for it.
 type exporter struct {
 	sdk.SpanExporter
-	log *slog.Logger
+	log    *slog.Logger
+	remark string // of the last batch; of ExportSpans alone, which the SDK calls one at a time
 
 	waiting, exported, failed atomic.Int64 // waiting: queued, and not exported yet
 	failing                   atomic.Bool
@@ -71,17 +73,44 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	n := int64(len(spans))
 	e.waiting.Add(-n)
+	lost := lostOf(n, err)
+	e.exported.Add(n - lost)
+	e.failed.Add(lost)
+	e.tell(lost > 0, err)
+	return nil
+}
+
+// rejected is what the SDK says of a batch that the collector took in part, or
+// with a remark: it has no type for that.
+var rejected = regexp.MustCompile(`(?s)OTLP partial success: .*\((\d+) spans rejected\)`)
+
+// lostOf says how many of n spans an error cost.
+func lostOf(n int64, err error) int64 {
 	if err == nil {
-		e.exported.Add(n)
-	} else {
-		e.failed.Add(n)
+		return 0
 	}
-	if failed := err != nil; e.failing.Swap(failed) != failed {
+	if m := rejected.FindStringSubmatch(err.Error()); m != nil {
+		if some, err := strconv.ParseInt(m[1], 10, 64); err == nil {
+			return min(some, n)
+		}
+	}
+	return n
+}
+
+func (e *exporter) tell(failed bool, err error) {
+	if e.failing.Swap(failed) != failed {
 		if failed {
 			e.log.Error("spans are lost: exporting them fails", slog.String("error", err.Error()))
 		} else {
 			e.log.Info("spans are exported again", slog.Int64("lost", e.failed.Load()))
 		}
 	}
-	return nil
+	remark := ""
+	if err != nil && !failed {
+		remark = err.Error()
+	}
+	if remark != "" && remark != e.remark {
+		e.log.Warn("the collector takes spans with a remark", slog.String("remark", remark))
+	}
+	e.remark = remark
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -22,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/ussoio/ussoauthz/internal/buildinfo"
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -51,12 +54,17 @@ func New(ctx context.Context, environ []string, log *slog.Logger) (*Tracer, erro
 	if err := errors.Join(checkSampler(env), env.check()); err != nil {
 		return nil, err
 	}
+	// What the SDK has to say would go to stderr, between lines of JSON.
+	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.Warn("OpenTelemetry", slog.String("error", err.Error()))
+	}))
 	exporter, err := newExporter(ctx, env)
 	if err != nil {
 		return nil, err
 	}
 	about, err := resource.New(ctx,
-		resource.WithAttributes(attribute.String("service.name", "ussoauthz")),
+		resource.WithAttributes(attribute.String("service.name", "ussoauthz"), attribute.String("service.version", buildinfo.Version())),
 		resource.WithTelemetrySDK(),
 		resource.WithFromEnv()) // last, so that it wins
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -41,6 +43,7 @@ type receiver struct {
 	mu        sync.Mutex
 	spans     []*tracepb.Span
 	resources []string
+	partial   *collector.ExportTracePartialSuccess
 }
 
 func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
@@ -54,7 +57,13 @@ func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServi
 			r.spans = append(r.spans, ss.Spans...)
 		}
 	}
-	return &collector.ExportTraceServiceResponse{}, nil
+	return &collector.ExportTraceServiceResponse{PartialSuccess: r.partial}, nil
+}
+
+func (r *receiver) answer(partial *collector.ExportTracePartialSuccess) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.partial = partial
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -64,7 +73,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	_, _ = r.Export(request.Context(), &message)
+	answer, _ := r.Export(request.Context(), &message)
+	text, _ := proto.Marshal(answer)
+	w.Header().Set("Content-Type", "application/x-protobuf")
+	_, _ = w.Write(text)
 }
 
 // setenv sets variables for a test and returns the environment.
@@ -266,6 +278,69 @@ func TestUnusedSettings(t *testing.T) {
 	}), slog.New(slog.DiscardHandler))
 	if err == nil || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("not three faults: %v", err)
+	}
+}
+
+// What a collector refuses of a batch is lost, what it takes is not, and its
+// remarks go to the log, as everything that the SDK has to say.
+func TestPartialSuccess(t *testing.T) {
+	var byGRPC, byHTTP receiver
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	collector.RegisterTraceServiceServer(server, &byGRPC)
+	go func() { _ = server.Serve(listener) }() // ends with Stop
+	defer server.Stop()
+	web := httptest.NewServer(&byHTTP)
+	defer web.Close()
+	for protocol, c := range map[string]struct {
+		receiver *receiver
+		endpoint string
+	}{"grpc": {&byGRPC, "http://" + listener.Addr().String()}, "http/protobuf": {&byHTTP, web.URL}} {
+		t.Run(protocol, func(t *testing.T) {
+			var log bytes.Buffer
+			tracer, err := tracing.New(t.Context(), setenv(t, map[string]string{
+				"OTEL_EXPORTER_OTLP_ENDPOINT": c.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_BSP_SCHEDULE_DELAY": "10",
+			}), slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			const each = 4 // spans of a check
+			for i, partial := range []*collector.ExportTracePartialSuccess{
+				{ErrorMessage: "a label is old"},
+				{ErrorMessage: "a label is old"},
+				{RejectedSpans: 3, ErrorMessage: "too many (9 spans rejected)"},
+				nil,
+			} {
+				c.receiver.answer(partial)
+				tracer.Record(t.Context(), record(answers.Allowed), from(spanID))
+				for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+					s := tracer.Stats()
+					if s.Exported+s.Failed == int64(each*(i+1)) {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatalf("%+v", s)
+					}
+				}
+			}
+			if got := tracer.Stats(); got.Failed != 3 || got.Exported != 4*each-3 {
+				t.Errorf("%+v", got)
+			}
+			otel.Handle(errors.New("of the SDK"))
+			if err := tracer.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for part, times := range map[string]int{
+				"takes spans with a remark": 1, "a label is old": 1, "spans are lost": 1, "too many (9 spans": 1, "exported again": 1, "of the SDK": 1,
+			} {
+				if got := strings.Count(log.String(), part); got != times {
+					t.Errorf("%q is %d times in\n%s", part, got, &log)
+				}
+			}
+		})
 	}
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# reproducible.sh VERSION: the last commit is built twice, in two folders, and the
+# reproducible.sh VERSION REVISION: the last commit is built twice, in two folders, and the
 # second time with nothing in Go's build cache. Tells the sums where they agree.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,8 +10,8 @@ for at in "$dir/one" "$dir/another/folder"; do
   mkdir -p "$at"
   git archive HEAD | tar -x -C "$at"
 done
-make -s -C "$dir/one" build VERSION="$1"
-GOCACHE="$dir/cache" make -s -C "$dir/another/folder" build VERSION="$1"
+make -s -C "$dir/one" build VERSION="$1" REVISION="$2"
+GOCACHE="$dir/cache" make -s -C "$dir/another/folder" build VERSION="$1" REVISION="$2"
 for name in ussoauthz ussodev; do
   cmp "$dir/one/bin/$name" "$dir/another/folder/bin/$name"
 done

@@ -23,6 +23,9 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
+// version is what the binary of the tests calls itself.
+const version = "v0.0.0-e2e"
+
 // binaries are made once for all tests.
 var binaries struct{ ussoauthz, envoy string }
 
@@ -46,7 +49,7 @@ func prepare(m *testing.M) (int, error) {
 		return 1, err
 	}
 	binaries.ussoauthz = filepath.Join(dir, "ussoauthz")
-	build := exec.Command("go", "build", "-o", binaries.ussoauthz, "./cmd/ussoauthz")
+	build := exec.Command("go", "build", "-ldflags", "-X github.com/ussoio/ussoauthz/internal/buildinfo.version="+version, "-o", binaries.ussoauthz, "./cmd/ussoauthz")
 	build.Dir = root()
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building ussoauthz: %w\n%s", err, out)
