@@ -60,7 +60,7 @@ var partition = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-]
 
 func (k *checker) decisionService(s *DecisionService) {
 	if s.URL == "" {
-		if s.Partition != "" || s.Token != "" || s.Headers != nil || s.CAFile != "" {
+		if s.Partition != "" || !s.Token.IsZero() || s.Headers != nil || s.CAFile != "" {
 			k.fault("decision_log.service.url", "is missing: write the URL of the service, without /logs")
 		}
 		return
@@ -79,11 +79,11 @@ func (k *checker) decisionService(s *DecisionService) {
 		k.authorities("decision_log.service.ca_file", s.CAFile)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
-		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(string(s.Headers[name])) {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(s.Headers[name].Reveal()) {
 			k.fault("decision_log.service.headers."+keyText(name), "is no header that can be sent")
 		}
 	}
-	if !httpguts.ValidHeaderFieldValue(string(s.Token)) {
+	if !httpguts.ValidHeaderFieldValue(s.Token.Reveal()) {
 		k.fault("decision_log.service.token", "holds what no header can carry")
 	}
 	k.between("decision_log.service.delay", s.Delay, 10*time.Millisecond, 10*time.Minute)

@@ -79,7 +79,7 @@ func goodFiles() map[string]struct {
 				}),
 				tenant("globex", "", "https://globex.example", "app", func(t *tenants.Config) {
 					t.Hosts = []string{"globex.example"}
-					t.Key, t.Type = "a secret of thirty-two bytes, or more", "HS256"
+					t.Key, t.Type = tenants.NewSecret("a secret of thirty-two bytes, or more"), "HS256"
 					t.VerifyExp, t.VerifyNbf = false, false
 				}),
 			}
@@ -125,8 +125,8 @@ func everyKey(c *config.Config) {
 		Console: true,
 		File:    config.DecisionFile{Path: dir("decisions.jsonl"), MaxSize: 10 * config.MiB, MaxFiles: 3, MaxAge: 168 * time.Hour},
 		Service: config.DecisionService{
-			URL: "http://logs.example", Partition: "edge/acme", Token: "s3cret", CAFile: dir("tls/ca.pem"),
-			Headers: map[string]tenants.Secret{"X-Api-Key": "k3y"}, AllowHTTP: true, Delay: 2 * time.Second,
+			URL: "http://logs.example", Partition: "edge/acme", Token: tenants.NewSecret("s3cret"), CAFile: dir("tls/ca.pem"),
+			Headers: map[string]tenants.Secret{"X-Api-Key": tenants.NewSecret("k3y")}, AllowHTTP: true, Delay: 2 * time.Second,
 		},
 		SampleAllows: 0.25, Input: true, Buffer: config.MiB,
 		Masks: []config.DecisionMask{
@@ -135,7 +135,7 @@ func everyKey(c *config.Config) {
 		},
 	}
 	c.Revocation = config.Revocation{File: dir("revoked.jsonl"), OnUnavailable: "deny", Redis: revocation.Redis{
-		URL: "rediss://redis.example:6380/3", Username: "ussoauthz", Password: "s3cret",
+		URL: "rediss://redis.example:6380/3", Username: "ussoauthz", Password: tenants.NewSecret("s3cret"),
 		CAFile: dir("tls/ca.pem"), CertFile: dir("tls/cert.pem"), KeyFile: dir("tls/key.pem"),
 		AllowPlaintext: true, Prefix: "sso", Resync: 5 * time.Minute,
 	}}
@@ -165,7 +165,7 @@ func everyKey(c *config.Config) {
 	}
 	globex := tenant("globex", "", "https://id.globex.example", "", nil)
 	globex.Hosts = []string{"globex.example"}
-	globex.Key, globex.Type = "a secret of thirty-two bytes, or more $", "HS256"
+	globex.Key, globex.Type = tenants.NewSecret("a secret of thirty-two bytes, or more $"), "HS256"
 	globex.Audience = tenants.StringList{"my-app", "their-app"} // inherited
 	globex.Leeway = 5 * time.Second
 	c.Tenants = []tenants.Config{acme, globex}

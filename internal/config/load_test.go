@@ -145,7 +145,7 @@ func TestKeySourceIsOneGroup(t *testing.T) {
 	type source struct{ URL, Type, Key string }
 	got := map[string]source{}
 	for _, tenant := range c.Tenants {
-		got[tenant.ID] = source{tenant.JWKSURL, tenant.Type, string(tenant.Key)}
+		got[tenant.ID] = source{tenant.JWKSURL, tenant.Type, tenant.Key.Reveal()}
 	}
 	want := map[string]source{
 		"inherits": {"", "HS256", secret},

@@ -14,11 +14,11 @@ import (
 func TestRedacted(t *testing.T) {
 	c := config.Default()
 	c.Path = "conf/ussoauthz.yaml"
-	c.DecisionLog.Service = config.DecisionService{URL: "https://logs.example", Token: "s3cret", Headers: map[string]tenants.Secret{"X-Key": "s3cret"}}
+	c.DecisionLog.Service = config.DecisionService{URL: "https://logs.example", Token: tenants.NewSecret("s3cret"), Headers: map[string]tenants.Secret{"X-Key": tenants.NewSecret("s3cret")}}
 	c.Policy.AllowNet = []string{"opa.example"}
-	c.Revocation.Redis = revocation.Redis{URL: "rediss://redis.example", Username: "me", Password: "s3cret"}
+	c.Revocation.Redis = revocation.Redis{URL: "rediss://redis.example", Username: "me", Password: tenants.NewSecret("s3cret")}
 	acme := tenant("acme", "https://sso.example/keys?access=s3cret", "https://sso.example", "app", nil)
-	globex := tenant("globex", "", "https://globex.example", "app", func(t *tenants.Config) { t.Key, t.Type = "s3cret", "HS256" })
+	globex := tenant("globex", "", "https://globex.example", "app", func(t *tenants.Config) { t.Key, t.Type = tenants.NewSecret("s3cret"), "HS256" })
 	c.Tenants = []tenants.Config{acme, globex}
 	text, err := c.Redacted()
 	if err != nil {

@@ -62,6 +62,8 @@ func scalarParser(t reflect.Type) (parser, bool) {
 		return parseDuration, true
 	case sizeType:
 		return parseSize, true
+	case secretType:
+		return parseSecret, true
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -150,6 +152,13 @@ func parseString(text string, n *yaml.Node, expanded bool, v reflect.Value) erro
 		return nil
 	}
 	return errors.New(kindOf(n) + ` where a string is expected; write it in quotes`)
+}
+
+func parseSecret(text string, n *yaml.Node, expanded bool, v reflect.Value) error {
+	var plain string
+	err := parseString(text, n, expanded, reflect.ValueOf(&plain).Elem())
+	v.Set(reflect.ValueOf(tenants.NewSecret(plain)))
+	return err
 }
 
 func parseBool(text string, n *yaml.Node, expanded bool, v reflect.Value) error {

@@ -43,6 +43,8 @@ func typeSchema(t reflect.Type) schema {
 		return schema{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$|\$\{env:`}
 	case reflect.TypeFor[Size]():
 		return schema{"anyOf": []schema{{"type": "string", "pattern": `^[0-9]+(B|KiB|MiB|GiB)$|^0$|\$\{env:`}, {"const": 0}}}
+	case secretType:
+		return schema{"type": "string"}
 	case reflect.TypeFor[tenants.StringList]():
 		item := schema{"type": "string", "minLength": 1}
 		return schema{"anyOf": []schema{item, {"type": "array", "items": item}}}

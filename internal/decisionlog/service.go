@@ -154,10 +154,10 @@ func (s *service) post(ctx context.Context, body []byte) error {
 		return err
 	}
 	for name, value := range s.cfg.Headers {
-		request.Header.Set(name, string(value))
+		request.Header.Set(name, value.Reveal())
 	}
-	if s.cfg.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+string(s.cfg.Token))
+	if !s.cfg.Token.IsZero() {
+		request.Header.Set("Authorization", "Bearer "+s.cfg.Token.Reveal())
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Content-Encoding", "gzip")

@@ -94,8 +94,8 @@ func TestService(t *testing.T) {
 	var c collector
 	l := collect(t, &c, &buffer{}, func(s *config.DecisionService) {
 		s.URL += "/opa/"
-		s.Partition, s.Token = "edge/acme", "t0ken"
-		s.Headers = map[string]tenants.Secret{"X-Key": "k"}
+		s.Partition, s.Token = "edge/acme", tenants.NewSecret("t0ken")
+		s.Headers = map[string]tenants.Secret{"X-Key": tenants.NewSecret("k")}
 	})
 	l.Record(withInput(t, engine(t, ""), denial("one")), trace)
 	flush(t, l)

@@ -40,7 +40,7 @@ func rekey(cfg *config.Config, dir string) (*config.Config, map[string]*signer, 
 			}
 		}
 		signers[t.ID] = s
-		source := strings.Join([]string{t.JWKSURL, t.DiscoveryURL, t.JWKSFile, string(t.Key)}, "\n")
+		source := strings.Join([]string{t.JWKSURL, t.DiscoveryURL, t.JWKSFile, t.Key.Reveal()}, "\n")
 		sources[source] = append(sources[source], s)
 	}
 	number := 0
@@ -55,7 +55,7 @@ func rekey(cfg *config.Config, dir string) (*config.Config, map[string]*signer, 
 
 // accepted are the algorithms of a tenant's tokens; none: EdDSA and others.
 func accepted(t *tenants.Config) []string {
-	if t.Key != "" && t.Type != "" {
+	if !t.Key.IsZero() && t.Type != "" {
 		return []string{t.Type} // what its one key verifies
 	}
 	return t.Algorithms
@@ -84,9 +84,9 @@ func mintKeys(sharing []*signer, list []tenants.Config, file string) error {
 		i := slices.IndexFunc(list, func(t tenants.Config) bool { return t.ID == s.tenant.ID })
 		t := &list[i]
 		algorithms := accepted(t)
-		t.JWKSURL, t.DiscoveryURL, t.JWKSFile, t.Key, t.Type = "", "", "", "", ""
+		t.JWKSURL, t.DiscoveryURL, t.JWKSFile, t.Key, t.Type = "", "", "", tenants.Secret{}, ""
 		if s.alg == jwtverify.HS256 {
-			t.Key, t.Type = tenants.Secret(issuers[0].Secret()), string(jwtverify.HS256)
+			t.Key, t.Type = tenants.NewSecret(string(issuers[0].Secret())), string(jwtverify.HS256)
 			continue
 		}
 		t.JWKSFile, t.Algorithms = file, algorithms

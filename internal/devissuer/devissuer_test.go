@@ -200,7 +200,7 @@ func TestUserOptions(t *testing.T) {
 		{"other tenant", devissuer.User{Subject: "u", Claims: map[string]any{"tenant_id": "globex"}}, jwtverify.ErrTenant},
 		{"refresh token", devissuer.User{Subject: "u", Claims: map[string]any{"token_type": "refresh"}}, jwtverify.ErrTokenType},
 	}
-	secret := tenants.Secret("0123456789abcdef0123456789abcdef")
+	secret := tenants.NewSecret("0123456789abcdef0123456789abcdef")
 	cfg := acme("")
 	cfg.Key, cfg.Type = secret, "HS256"
 	minter, err := devissuer.NewTenant(cfg, nil, clock) // a secret needs no folder

@@ -32,7 +32,7 @@ func NewTenant(cfg tenants.Config, keys *Keys, now func() time.Time) (*Tenant, e
 	}
 	t := &Tenant{cfg: cfg, keys: keys, now: now}
 	names := cfg.Algorithms
-	if cfg.Key != "" && cfg.Type != "" {
+	if !cfg.Key.IsZero() && cfg.Type != "" {
 		names = []string{cfg.Type} // what its one key verifies
 	}
 	for _, name := range names {
@@ -62,7 +62,7 @@ func (t *Tenant) Mint(claims map[string]any, alg jwtverify.Algorithm) (string, e
 	}
 	opts := jwttest.Options{Algorithms: []jwtverify.Algorithm{alg}}
 	if alg == jwtverify.HS256 {
-		opts.PrivateKeys = []any{[]byte(t.cfg.Key)}
+		opts.PrivateKeys = []any{[]byte(t.cfg.Key.Reveal())}
 		return t.mint(opts, claims, jwttest.WithKeyID(""))
 	}
 	signer, err := t.signer(alg)
@@ -88,7 +88,7 @@ func (t *Tenant) mint(opts jwttest.Options, claims map[string]any, mint ...jwtte
 // signer returns the private key of alg. A tenant whose public key stands in
 // the configuration itself can't get a new one: nobody would accept its tokens.
 func (t *Tenant) signer(alg jwtverify.Algorithm) (crypto.Signer, error) {
-	if t.cfg.Key == "" && t.cfg.JWKSFile == "" {
+	if t.cfg.Key.IsZero() && t.cfg.JWKSFile == "" {
 		return t.keys.loadOrMake(t.cfg.ID, alg)
 	}
 	signer, err := t.keys.load(t.cfg.ID, alg)

@@ -118,11 +118,11 @@ func (r *Redis) Check(dir string) (faults []Fault) {
 
 func (r *Redis) checkSecrets(fault func(field, format string, args ...any)) {
 	switch _, err := r.password(); {
-	case r.Password != "" && r.PasswordFile != "":
+	case !r.Password.IsZero() && r.PasswordFile != "":
 		fault("password_file", "is a second password: write one of password and password_file")
 	case err != nil:
 		fault("password_file", "%v", err)
-	case r.Username != "" && r.Password == "" && r.PasswordFile == "":
+	case r.Username != "" && r.Password.IsZero() && r.PasswordFile == "":
 		fault("username", "has no password: write password or password_file")
 	}
 	if (r.CertFile == "") != (r.KeyFile == "") {
@@ -214,7 +214,7 @@ func (r *Redis) connect() (*redis.Client, error) {
 
 func (r *Redis) password() (string, error) {
 	if r.PasswordFile == "" {
-		return string(r.Password), nil
+		return r.Password.Reveal(), nil
 	}
 	text, err := readBounded(r.PasswordFile, maxSecret)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 const (
@@ -271,10 +272,10 @@ func TestRedisPassword(t *testing.T) {
 	if strings.Contains(log.String(), "s3cret") {
 		t.Errorf("the log shows it: %s", log)
 	}
-	if err := (revocation.Redis{URL: s.URL, Password: "s3cret-wrong"}).Write(t.Context(), entry("x")); err == nil || strings.Contains(err.Error(), "s3cret") {
+	if err := (revocation.Redis{URL: s.URL, Password: tenants.NewSecret("s3cret-wrong")}).Write(t.Context(), entry("x")); err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("%v", err)
 	}
-	if err := (revocation.Redis{URL: s.URL, Password: "s3cret-right"}).Write(t.Context(), entry("x")); err != nil {
+	if err := (revocation.Redis{URL: s.URL, Password: tenants.NewSecret("s3cret-right")}).Write(t.Context(), entry("x")); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "it is not revoked", func() bool { return revokes(l, "x") })
@@ -283,7 +284,7 @@ func TestRedisPassword(t *testing.T) {
 // Whatever prints a list or its configuration prints no password.
 func TestRedisPasswordIsNotPrinted(t *testing.T) {
 	const password = "s3cret-right"
-	cfg := revocation.Config{Redis: revocation.Redis{URL: "unix:///nowhere/redis", Username: "u", Password: password}}
+	cfg := revocation.Config{Redis: revocation.Redis{URL: "unix:///nowhere/redis", Username: "u", Password: tenants.NewSecret(password)}}
 	l := revocation.Open(t.Context(), cfg)
 	defer l.Close()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%t"} {

@@ -82,7 +82,7 @@ func newIssuer(t testing.TB, name string) *jwttest.Issuer {
 func config(issuer *jwttest.Issuer, id string, hosts ...string) tenants.Config {
 	c := tenants.DefaultConfig()
 	c.ID, c.Hosts = id, hosts
-	c.Key, c.Type = tenants.Secret(issuer.PublicPEM(jwtverify.EdDSA)), "EdDSA"
+	c.Key, c.Type = tenants.NewSecret(string(issuer.PublicPEM(jwtverify.EdDSA))), "EdDSA"
 	c.Issuer, c.Audience = tenants.StringList{"https://sso." + id + ".example"}, tenants.StringList{"app"}
 	return c
 }

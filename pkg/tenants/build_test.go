@@ -90,7 +90,7 @@ func TestBuildVerifies(t *testing.T) {
 		{"not yet, switched off", func(c *tenants.Config) { c.VerifyNbf = false }, tenants.Shared{}, map[string]any{"nbf": now.Add(time.Minute).Unix()}, nil},
 		{"refresh token", nil, tenants.Shared{}, map[string]any{"token_type": "refresh"}, jwtverify.ErrTokenType},
 		{"algorithm not listed", func(c *tenants.Config) {
-			c.Type, c.Key, c.Algorithms = "RS256", tenants.Secret(newIssuer(t, jwtverify.RS256).PublicPEM(jwtverify.RS256)), []string{"RS256"}
+			c.Type, c.Key, c.Algorithms = "RS256", tenants.NewSecret(string(newIssuer(t, jwtverify.RS256).PublicPEM(jwtverify.RS256))), []string{"RS256"}
 		}, tenants.Shared{}, none, jwtverify.ErrAlgorithm},
 		{"64 HS256 tenant, EdDSA token", withKey(secret, "HS256"), tenants.Shared{}, none, jwtverify.ErrAlgorithm},
 	}
@@ -254,7 +254,7 @@ func TestSharedKeyOfAnotherKind(t *testing.T) {
 	acme, globex := base(), base()
 	acme.ID, acme.JWKSURL, acme.JWKSFile = "acme", "", "keys.json"
 	globex.ID, globex.JWKSURL, globex.VerifyIss = "globex", "", false
-	globex.Key, globex.Type = tenants.Secret(issuer.PublicPEM(jwtverify.EdDSA)), "EdDSA"
+	globex.Key, globex.Type = tenants.NewSecret(string(issuer.PublicPEM(jwtverify.EdDSA))), "EdDSA"
 	token, err := issuer.Mint(map[string]any{"sub": "user:1", "iss": acme.Issuer[0], "aud": acme.Audience[0], "exp": 1_900_000_000})
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func TestSharedIssuers(t *testing.T) {
 	pem, other := string(issuer.PublicPEM(jwtverify.EdDSA)), string(newIssuer(t).PublicPEM(jwtverify.EdDSA))
 	static := func(id, key string) tenants.Config {
 		c := config(id, "", "", false)
-		c.Key, c.Type = tenants.Secret(key), "EdDSA"
+		c.Key, c.Type = tenants.NewSecret(key), "EdDSA"
 		return c
 	}
 	secret := func(id, key string) tenants.Config {
@@ -369,7 +369,7 @@ func TestKeySourceHidesTheQuery(t *testing.T) {
 		{tenants.Config{JWKSURL: "https://sso.example/keys"}, "https://sso.example/keys"},
 		{tenants.Config{DiscoveryURL: "https://sso.example/openid?s3cret"}, "https://sso.example/openid"},
 		{tenants.Config{JWKSFile: "conf/keys.json"}, "conf/keys.json"},
-		{tenants.Config{Key: "s3cret"}, "the configuration"},
+		{tenants.Config{Key: tenants.NewSecret("s3cret")}, "the configuration"},
 	} {
 		if got := c.config.KeySource(); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)

@@ -88,7 +88,7 @@ func (in *inspector) checkHosts() {
 
 // checkAlgorithms runs after the keys are read: what they can do decides.
 func (in *inspector) checkAlgorithms() {
-	secret := in.Key != "" && in.Type == string(jwtverify.HS256)
+	secret := !in.Key.IsZero() && in.Type == string(jwtverify.HS256)
 	if in.Algorithms == nil {
 		in.parts.algorithms = jwtverify.Asymmetric()
 		if secret {

@@ -1,9 +1,6 @@
 package tenants
 
 import (
-	"fmt"
-	"io"
-	"log/slog"
 	"path/filepath"
 	"time"
 )
@@ -114,28 +111,6 @@ func DefaultConfig() Config {
 
 // StringList is one string or a list of strings in the file.
 type StringList []string
-
-// Secret is key material. Whatever prints it prints a placeholder; read it
-// with a conversion to string.
-type Secret string
-
-const redacted = "[redacted]"
-
-func (s Secret) String() string               { return redacted }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// Format is there for all verbs: of a string type, fmt shows the text itself to
-// those that are not made for it, like %d.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) } // fmt can't fail
-
-// MarshalYAML shows whether there is a secret, and nothing of it.
-func (s Secret) MarshalYAML() (any, error) {
-	if s == "" {
-		return "", nil
-	}
-	return redacted, nil
-}
 
 // TokenSource says where a tenant's requests carry their token.
 type TokenSource struct {

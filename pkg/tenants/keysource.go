@@ -39,7 +39,7 @@ func (in *inspector) checkKeySource() {
 		{"jwks_url", in.JWKSURL != "", func() { in.checkURL("jwks_url", in.JWKSURL) }},
 		{"discovery_url", in.DiscoveryURL != "", func() { in.checkURL("discovery_url", in.DiscoveryURL) }},
 		{"jwks_file", in.JWKSFile != "", in.readKeyFile},
-		{"key", in.Key != "", in.readKey},
+		{"key", !in.Key.IsZero(), in.readKey},
 	} {
 		switch {
 		case !s.set:
@@ -53,7 +53,7 @@ func (in *inspector) checkKeySource() {
 	switch {
 	case first == "":
 		in.fault("", "no source of keys: write jwks_url, discovery_url, jwks_file, or key with its type")
-	case in.Type == "" || in.Key != "":
+	case in.Type == "" || !in.Key.IsZero():
 	case in.Type == string(jwtverify.HS256):
 		in.fault("type", "HS256 works with a secret, and a key set on the network or in a file is public: give the secret as key, or remove type")
 	default:
@@ -149,7 +149,7 @@ func (in *inspector) keep(field string, keys ...*jwtverify.Key) {
 }
 
 func (in *inspector) readKey() {
-	material := []byte(in.Key)
+	material := []byte(in.Key.Reveal())
 	if in.Type == "" {
 		in.fault("type", "%s", adviseType(material))
 		return

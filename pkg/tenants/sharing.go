@@ -85,7 +85,7 @@ func (c *Config) keyNames(dir string) (names []string, known bool) {
 	case c.DiscoveryURL != "":
 		return []string{"discovery " + canonicalURL(c.DiscoveryURL)}, false
 	case c.Type == string(jwtverify.HS256):
-		return []string{"secret " + string(c.Key)}, true
+		return []string{"secret " + c.Key.Reveal()}, true
 	}
 	in := inspector{Config: c, dir: dir}
 	if in.checkKeySource(); in.parts.keys == nil {
