@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
@@ -40,7 +42,7 @@ Redis, or to both. Services that read it refuse the tokens with token_revoked wi
   ussoauthz revoke -c ussoauthz.yaml --tenant acme --sub user:alice
   ussoauthz revoke -c ussoauthz.yaml --tenant acme --all --before 2026-01-31T12:00:00Z`,
 		Args:    cli.NoArgs,
-		PreRunE: func(*cobra.Command, []string) error { return c.validate() },
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return c.validate(cmd.Flags()) },
 		RunE:    cli.RunE(c.run),
 	}
 	flags := cmd.Flags()
@@ -72,9 +74,12 @@ func (given) String() string { return "" } // no flag has a default
 func (given) Type() string { return "ID" }
 
 // validate finds what is wrong with the command line.
-func (c *revokeCmd) validate() error {
+func (c *revokeCmd) validate(flags *pflag.FlagSet) error {
 	named := 0
 	for _, name := range []*string{c.JTI, c.Session, c.Sub} {
+		if name != nil && isFlag(flags, *name) {
+			return fmt.Errorf("--jti, --session and --sub need a value, and %q is a flag: is the variable empty? Write it in quotes", *name)
+		}
 		if name != nil && *name == "" { // a variable that is not set: it must not mean everyone
 			return errors.New("--jti, --session and --sub need a value that is not empty")
 		}
@@ -93,6 +98,18 @@ func (c *revokeCmd) validate() error {
 	}
 	_, err := c.entry(time.Now())
 	return err
+}
+
+// isFlag tells whether a value is a flag of the command: with $ID empty and
+// without quotes, "--jti $ID --all" is one of "--all". An id may begin with
+// dashes all the same.
+func isFlag(flags *pflag.FlagSet, value string) bool {
+	name, _, _ := strings.Cut(value, "=")
+	if long, ok := strings.CutPrefix(name, "--"); ok {
+		return long == "" || flags.Lookup(long) != nil
+	}
+	short, ok := strings.CutPrefix(name, "-")
+	return ok && len(short) == 1 && flags.ShorthandLookup(short) != nil
 }
 
 // entry is what the command line asks for at a time.

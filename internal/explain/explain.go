@@ -81,7 +81,7 @@ func (t Text) answer(x *extauthz.Explanation) {
 
 func (t Text) positions(what string, list []policy.Position) {
 	for _, p := range list {
-		fmt.Fprintf(t.Out, "      %s%s:%d: %s\n", terminal.Dim.Paint(t.Color, fmt.Sprintf("%-12s", what)), p.File, p.Line, terminal.Printable(p.Text))
+		fmt.Fprintf(t.Out, "      %s%s:%d: %s\n", terminal.Dim.Paint(t.Color, fmt.Sprintf("%-12s", what)), terminal.Printable(p.File), p.Line, terminal.Printable(p.Text))
 	}
 }
 
