@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/rego"
 
@@ -29,7 +30,7 @@ const (
 
 // prepare compiles a query over the library as it is written: where the service
 // puts a function in Go in the place of a rule, that is not asked here.
-func prepare(t *testing.T, query string) func(questions any) []bool {
+func prepare(t testing.TB, query string) func(t testing.TB, questions any) []bool {
 	t.Helper()
 	options := []func(*rego.Rego){rego.Query(query), rego.StrictBuiltinErrors(true)}
 	for _, name := range []string{"usso/usso.rego", "usso/scopes.rego"} {
@@ -44,7 +45,7 @@ func prepare(t *testing.T, query string) func(questions any) []bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(questions any) []bool {
+	return func(t testing.TB, questions any) []bool {
 		t.Helper()
 		results, err := prepared.Eval(ctx, rego.EvalInput(map[string]any{"questions": questions}))
 		if err != nil {
@@ -61,7 +62,7 @@ func prepare(t *testing.T, query string) func(questions any) []bool {
 func TestRegoAccess(t *testing.T) {
 	ask := prepare(t, accessQuery)
 	for file, questions := range recorded(t) {
-		answers := ask(questions)
+		answers := ask(t, questions)
 		if len(answers) != len(questions) {
 			t.Fatalf("%s: %d answers to %d questions", file, len(answers), len(questions))
 		}
@@ -106,7 +107,7 @@ func differ[Q any](t *testing.T, questions int, query string, generate func(*sco
 				for i := range batch {
 					batch[i] = generate(g)
 				}
-				answers := ask(batch)
+				answers := ask(t, batch)
 				if len(answers) != len(batch) {
 					t.Fatalf("%d answers to %d questions", len(answers), len(batch))
 				}
@@ -159,5 +160,57 @@ func TestRegoAndGoAgreeOnPatterns(t *testing.T) {
 		return fnmatchQuestion{g.Fit(pattern), pattern}
 	}, func(q fnmatchQuestion) bool {
 		return scopes.Fnmatch(q.Text, q.Pattern)
+	})
+}
+
+// FuzzScopes asks the whole language, in both of its readings: two scopes that
+// are held, and one that is required, or an action on a resource with a filter.
+// What one scope grants no other takes away.
+func FuzzScopes(f *testing.F) {
+	seeds := 0
+	for _, questions := range recorded(f) {
+		for _, q := range questions {
+			for _, scope := range q.Scopes {
+				action := ""
+				if q.Action != nil {
+					action = *q.Action
+				}
+				f.Add(scope, q.Scopes[0], action, q.Resource, "owner", "me", q.Strict)
+				seeds++
+			}
+		}
+	}
+	if seeds < 500 {
+		f.Fatalf("only %d seeds", seeds)
+	}
+	askRequired, askAccess := prepare(f, requiredQuery), prepare(f, accessQuery)
+	f.Fuzz(func(t *testing.T, one, other, action, resource, key, value string, strict bool) {
+		for _, text := range []string{one, other, action, resource, key, value} {
+			if !utf8.ValidString(text) || len(text) > 256 {
+				return // no JSON, or a matter of time alone
+			}
+		}
+		filters := map[string]any{key: value}
+		questions := []scopecases.Question{
+			{Scopes: []string{one}, Action: &action, Resource: resource, Strict: strict},
+			{Scopes: []string{one, other}, Action: &action, Resource: resource, Filters: filters, Strict: strict},
+			{Scopes: []string{one}, Action: &action, Resource: resource, Filters: filters, Strict: strict},
+		}
+		access := askAccess(t, questions)
+		for i, q := range questions {
+			if got := ask(q); got != access[i] {
+				t.Errorf("%s: Go says %v, Rego %v", asText(q), got, access[i])
+			}
+		}
+		if access[2] && !access[1] {
+			t.Errorf("%q takes away what %q grants: %s", other, one, asText(questions[2]))
+		}
+		required := action + ":" + resource + "?" + key + "=" + value
+		held := []requiredQuestion{{[]string{one}, other}, {[]string{one, other}, required}, {nil, required}}
+		for i, want := range askRequired(t, held) {
+			if got := scopes.Required(held[i].Scopes, held[i].Required); got != want || got && held[i].Scopes == nil {
+				t.Errorf("%q requires %q: Go says %v, Rego %v", held[i].Scopes, held[i].Required, got, want)
+			}
+		}
 	})
 }
