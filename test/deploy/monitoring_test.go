@@ -185,6 +185,26 @@ func TestQueriesNameWhatIsThere(t *testing.T) {
 	}
 }
 
+// Every metric of ours is in a panel or an alert: what nobody looks at is not
+// worth its series.
+func TestEveryMetricIsLookedAt(t *testing.T) {
+	looked := map[string]bool{}
+	for _, r := range slices.Concat(alerts(t), panelQueries(t)) {
+		for _, name := range metricName.FindAllString(r.Expr, -1) {
+			looked[name] = true
+		}
+	}
+	metrics, _ := scrape(t)
+	for name := range metrics {
+		for _, part := range []string{"_bucket", "_sum", "_count"} { // of a histogram
+			name = strings.TrimSuffix(name, part)
+		}
+		if strings.HasPrefix(name, "ussoauthz_") && !looked[name] && !looked[name+"_bucket"] {
+			t.Errorf("neither the dashboard nor an alert has %s", name)
+		}
+	}
+}
+
 // serveBundle answers with a policy that denies.
 func serveBundle(w http.ResponseWriter, _ *http.Request) {
 	const text = "package monitored\n\ndecision := false\n"
