@@ -202,6 +202,15 @@ bench: build ## load beside a floor and through Envoy; ROUNDS= SECONDS= ONLY=reg
 bench-go: ## the Go benchmarks of each stage, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+REPLICAS ?= 300
+ISSUERS  ?= 5000
+TTL      ?= 1h
+
+.PHONY: fleet
+fleet: ## what REPLICAS (300) with ISSUERS (5000) and a TTL (1h) ask of issuers
+	@table=$$(USSOAUTHZ_FLEET="$(REPLICAS) $(ISSUERS) $(TTL)" $(GO) test -count 1 -v -run 'TestFleet$$' ./pkg/jwtverify) || { echo "$$table"; exit 1; }; \
+	  echo "$$table" | grep -v '^[-=]* *\(RUN\|PASS\|---\|ok\)'
+
 .PHONY: schema
 schema: ## config.schema.json anew, from the types of the configuration
 	$(GO) test ./internal/config -run TestSchemaIsFresh -update
