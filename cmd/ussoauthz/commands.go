@@ -120,11 +120,7 @@ func printFaults(w io.Writer, faults config.Faults) {
 	for _, f := range faults {
 		fmt.Fprintln(w, f.Error())
 	}
-	if len(faults) == 1 {
-		fmt.Fprintln(w, "1 fault")
-	} else {
-		fmt.Fprintln(w, len(faults), "faults")
-	}
+	fmt.Fprintln(w, terminal.Red.Paint(terminal.Colored("auto", w), count(len(faults), "fault")))
 }
 
 // newLogger returns the service's log. level is what it obeys from then on.
@@ -194,13 +190,18 @@ func (c *healthCmd) run(ctx context.Context, s cli.Streams) error {
 	request := &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName}
 	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, request)
 	if err != nil {
-		return fmt.Errorf("asking %s: %s", c.Address, status.Convert(err).Message())
+		why := status.Convert(err).Message()
+		if _, dialing, ok := strings.Cut(why, "Error while dialing: "); ok { // gRPC wraps it twice
+			why = strings.TrimSuffix(dialing, `"`)
+		}
+		return fmt.Errorf("asking %s: %s", c.Address, why)
 	}
-	fmt.Fprintln(s.Out, response.GetStatus())
+	style, err := terminal.Green, error(nil)
 	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return cli.ErrReported
+		style, err = terminal.Red, cli.ErrReported
 	}
-	return nil
+	fmt.Fprintln(s.Out, style.Paint(terminal.Colored("auto", s.Out), response.GetStatus().String()))
+	return err
 }
 
 // versionCommand prints the version.

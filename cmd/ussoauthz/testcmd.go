@@ -158,7 +158,7 @@ func (c *testCmd) once(ctx context.Context, s cli.Streams) (loaded *config.Confi
 		cfg.AllowNet = loaded.Policy.AllowNet
 		cfg.Ignore = append(cfg.Ignore, c.Config) // it is no data
 	}
-	report := &testreport.Report{Verbose: c.Verbose}
+	report := &testreport.Report{Verbose: c.Verbose, Color: terminal.Colored("auto", s.Out)}
 	done := terminal.Progress(s.Err, "running the tests")
 	defer done()
 	if err := c.rego(ctx, cfg, report); err != nil {

@@ -117,13 +117,14 @@ func (v *validation) policy(ctx context.Context, cfg *config.Config) {
 
 func (v *validation) text(out, stderr io.Writer) {
 	for _, w := range v.Warnings {
-		fmt.Fprintln(stderr, "warning:", w.Error())
+		fmt.Fprintln(stderr, terminal.Yellow.Paint(terminal.Colored("auto", stderr), "warning:"), w.Error())
 	}
 	if !v.OK {
 		printFaults(stderr, v.Faults)
 		return
 	}
-	fmt.Fprintf(out, "%s: ok, %s, %s\n", v.File, count(v.Tenants, "tenant"), count(v.Routes, "common route"))
+	ok := terminal.Green.Paint(terminal.Colored("auto", out), "ok")
+	fmt.Fprintf(out, "%s: %s, %s, %s\n", v.File, ok, count(v.Tenants, "tenant"), count(v.Routes, "common route"))
 	if v.Policy == nil {
 		return
 	}

@@ -86,6 +86,13 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 		cmd.Flags().SortFlags = false // they are declared in the order that they are told
 	}
 	root.AddCommand(p.Commands...)
+	root.InitDefaultCompletionCmd(args...)
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" { // cobra's own
+			cmd.Short = "Write completion for a shell."
+			cmd.Example = fmt.Sprintf("  %[1]s completion bash > /etc/bash_completion.d/%[1]s\n  source <(%[1]s completion zsh)", p.Name)
+		}
+	}
 	if len(args) > 0 && args[0] == "help" { // as git and go have it: help, help serve
 		args = append(slices.Clone(args[1:]), "--help")
 	}

@@ -5,6 +5,7 @@ package terminal
 import (
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -31,10 +32,11 @@ type Style string
 
 // The styles, as ECMA-48 (SGR) numbers.
 const (
-	Bold  Style = "1"
-	Dim   Style = "2"
-	Red   Style = "31"
-	Green Style = "32"
+	Bold   Style = "1"
+	Dim    Style = "2"
+	Red    Style = "31"
+	Green  Style = "32"
+	Yellow Style = "33"
 )
 
 // Paint writes text in a style, or as it is where colored is false.
@@ -43,6 +45,19 @@ func (s Style) Paint(colored bool, text string) string {
 		return text
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
+}
+
+// outcome is a word by which a report tells how it went: before a count, or
+// behind a test's name.
+var outcome = regexp.MustCompile(`(?m)(^|^DECISIONS |: )(PASS|FAIL|ERROR)(: \d| \()`)
+
+// Outcomes paints the words of a report that tell how it went.
+func Outcomes(colored bool, report string) string {
+	if !colored {
+		return report
+	}
+	report = outcome.ReplaceAllString(report, "$1\x1b["+string(Red)+"m$2\x1b[0m$3")
+	return strings.ReplaceAll(report, Red.Paint(true, "PASS"), Green.Paint(true, "PASS"))
 }
 
 // Printable keeps what somebody else wrote, a client or a server, from steering

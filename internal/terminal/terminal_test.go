@@ -40,6 +40,17 @@ func TestColored(t *testing.T) {
 	}
 }
 
+func TestOutcomes(t *testing.T) {
+	const report = "a.rego:\ndata.a.test_x: FAIL (1ms)\n  PASS is a word\n----\nPASS: 1/2\nFAIL: 1/2\nDECISIONS PASS: 3/3\n"
+	const want = "a.rego:\ndata.a.test_x: \x1b[31mFAIL\x1b[0m (1ms)\n  PASS is a word\n----\n\x1b[32mPASS\x1b[0m: 1/2\n\x1b[31mFAIL\x1b[0m: 1/2\nDECISIONS \x1b[32mPASS\x1b[0m: 3/3\n"
+	if got := terminal.Outcomes(true, report); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := terminal.Outcomes(false, report); got != report {
+		t.Errorf("%q", got)
+	}
+}
+
 // A work of more than a second shows, and leaves nothing behind.
 func TestProgress(t *testing.T) {
 	master, tty, err := pty.Open()

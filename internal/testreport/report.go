@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -32,6 +33,7 @@ type Report struct {
 	Rego      *policy.TestReport // nil: no Rego test was run
 	Decisions []Result
 	Verbose   bool // text: tests that passed are listed too
+	Color     bool // text: the words that tell how it went
 }
 
 // Results returns all results, the Rego tests first.
@@ -71,6 +73,15 @@ func (r *Report) coverage() *policy.Coverage {
 
 // WriteText writes the report for people, as `opa test` does.
 func (r *Report) WriteText(w io.Writer) error {
+	var text strings.Builder
+	if err := r.writeText(&text); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, terminal.Outcomes(r.Color, text.String()))
+	return err
+}
+
+func (r *Report) writeText(w io.Writer) error {
 	if r.Rego != nil {
 		if err := r.Rego.WritePretty(w); err != nil {
 			return err
