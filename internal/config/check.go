@@ -89,6 +89,9 @@ func (k *checker) numbers() {
 	if n := c.Limits.MaxRequestBytes; n < 64*KiB || n > 64*MiB {
 		k.fault("limits.max_request_bytes", "is %v: write a size from 64KiB to 64MiB", n)
 	}
+	if n, least := c.Limits.MaxInFlightBytes, c.Limits.MaxRequestBytes; n < least || n > maxCache {
+		k.fault("limits.max_in_flight_bytes", "is %v: write a size from %v, which is max_request_bytes, to %v", n, least, maxCache)
+	}
 	if n := c.Admin.MaxSeries; n < 1 || n > 1_000_000 {
 		k.fault("admin.max_series", "is %d: write a number from 1 to 1000000", n)
 	}

@@ -77,8 +77,9 @@ type Log struct {
 
 // Limits bounds what the service takes at a time; beyond it sheds.
 type Limits struct {
-	MaxInFlight     int  `yaml:"max_in_flight"`
-	MaxRequestBytes Size `yaml:"max_request_bytes"`
+	MaxInFlight      int  `yaml:"max_in_flight"`
+	MaxInFlightBytes Size `yaml:"max_in_flight_bytes"` // of large checks, all in all
+	MaxRequestBytes  Size `yaml:"max_request_bytes"`
 }
 
 // Caches bounds the caches' memory; 0 switches one off.
@@ -169,7 +170,7 @@ func Default() Config {
 		Listen:          "127.0.0.1:9191",
 		Admin:           Admin{Listen: "127.0.0.1:9192", MaxSeries: 10000},
 		Log:             Log{Level: "info", Format: "json"},
-		Limits:          Limits{MaxInFlight: 4096, MaxRequestBytes: MiB},
+		Limits:          Limits{MaxInFlight: 4096, MaxInFlightBytes: 64 * MiB, MaxRequestBytes: MiB},
 		Caches:          Caches{Tokens: 64 * MiB, Decisions: 64 * MiB},
 		TenantSelection: TenantSelection{Header: "X-Tenant-ID", ContextExtension: "tenant"},
 		IdentityHeaders: IdentityHeaders{

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"encoding/binary"
 	"runtime"
 	"testing"
 	"time"
@@ -139,6 +140,34 @@ func TestOpenStreams(t *testing.T) {
 			t.Errorf("%d streams of a connection were refused, want %d", n, each-bound)
 		}
 	}
+	v.recovers(t)
+}
+
+// Checks that are never sent to their end hold what was sent of them, and no
+// more: of one connection 1024 times limits.max_request_bytes at most, until it
+// ends. Others are served meanwhile.
+func TestHalfSentChecks(t *testing.T) {
+	const streams, sent = 1024, 48 << 10
+	v := newVictim(t)
+	c := connect(t, v.Address())
+	drained(c, c.resets)
+	frame := make([]byte, 16<<10)
+	for range streams {
+		id := c.call()
+		for part := range sent / len(frame) {
+			data := frame
+			if part == 0 {
+				data = append(binary.BigEndian.AppendUint32([]byte{0}, 1<<20), frame[5:]...) // of 1 MiB, it says
+			}
+			c.write(func() error { return c.framer.WriteData(id, false, data) })
+		}
+	}
+	c.ping()
+	<-c.acks // all of it was read
+	v.serves(t, "beside the half checks")
+	v.within(t, streams+100, 2*streams*sent>>20)
+	none(t, "GOAWAY", c.goAways)
+	c.close()
 	v.recovers(t)
 }
 

@@ -81,7 +81,9 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 		return nil, err
 	}
 	s.observe.use(road)
-	s.checks = extauthz.NewServer(extauthz.ServerConfig{MaxInFlight: cfg.Limits.MaxInFlight, Log: log, Observer: s.observe})
+	s.checks = extauthz.NewServer(extauthz.ServerConfig{
+		MaxInFlight: cfg.Limits.MaxInFlight, MaxInFlightBytes: int64(cfg.Limits.MaxInFlightBytes), Log: log, Observer: s.observe,
+	})
 	s.checks.Use(road.Authorizer)
 	if err = s.startBundles(ctx); err != nil {
 		return nil, err

@@ -29,15 +29,20 @@ type Server struct {
 	current     atomic.Pointer[Authorizer]
 	inFlight    atomic.Int64
 	maxInFlight int64
+	bytes       atomic.Int64 // of the large checks among them
+	maxBytes    int64
 	log         *slog.Logger
 	observer    Observer
 }
 
 // ServerConfig bounds a Server.
 type ServerConfig struct {
-	MaxInFlight int          // checks at once; beyond, the answer is Overloaded; 0: no bound
-	Log         *slog.Logger // denials at info, faults at error; nil: none
-	Observer    Observer     // is told of every check; nil: nobody
+	MaxInFlight int // checks at once; beyond, the answer is Overloaded; 0: no bound
+	// MaxInFlightBytes bounds the large checks at once by their bytes in the same
+	// way: a policy that reads bodies holds many times of them. 0: no bound.
+	MaxInFlightBytes int64
+	Log              *slog.Logger // denials at info, faults at error; nil: none
+	Observer         Observer     // is told of every check; nil: nobody
 }
 
 // NewServer returns a server that denies everything until Use was called.
@@ -45,8 +50,12 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{maxInFlight: int64(cfg.MaxInFlight), log: cfg.Log, observer: cfg.Observer}
+	return &Server{maxInFlight: int64(cfg.MaxInFlight), maxBytes: cfg.MaxInFlightBytes, log: cfg.Log, observer: cfg.Observer}
 }
+
+// largeCheck is more than a check without a body has, of which the number is
+// bound enough.
+const largeCheck = 16 << 10
 
 // InFlight is the number of checks that are being decided.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
@@ -96,6 +105,12 @@ func (s *Server) answer(ctx context.Context, c *check) *Answer {
 		return refuse(answers.Overloaded, nil)
 	}
 	defer s.inFlight.Add(-1)
+	if n := int64(len(c.bytes)); n > largeCheck {
+		defer s.bytes.Add(-n)
+		if all := s.bytes.Add(n); s.maxBytes > 0 && all > s.maxBytes {
+			return refuse(answers.Overloaded, nil)
+		}
+	}
 	authorizer := s.current.Load()
 	if authorizer == nil {
 		return refuse(answers.Internal, errNotLoaded)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -93,6 +94,47 @@ func TestOverload(t *testing.T) {
 	response, err := s.Check(t.Context(), w.check("/me", "alice"))
 	if err != nil || reasonOf(response) != answers.PolicyError {
 		t.Errorf("afterwards: %v %v", reasonOf(response), err)
+	}
+}
+
+// Large checks are bounded by their bytes too, whatever becomes of them: what a
+// policy holds of a body is many times the body. Small ones are answered beside.
+func TestOverloadByBytes(t *testing.T) {
+	w := newWorld(t)
+	cfg := own(t, `decision if not input.attributes.request.http.body
+decision if { input.attributes.request.http.body; some a in numbers.range(1, 1000000); some b in numbers.range(1, 1000000); a + b == -1 }`)
+	cfg.Timeout = 300 * time.Millisecond
+	const size = 256 << 10
+	s := extauthz.NewServer(extauthz.ServerConfig{MaxInFlightBytes: 2*size + size/2})
+	s.Use(w.authorizer(t, cfg))
+	ask := func(body int) answers.Reason {
+		request := w.check("/me", "alice")
+		request.Attributes.Request.Http.Body = strings.Repeat("a", body)
+		response, err := s.Check(t.Context(), request)
+		if err != nil {
+			t.Error(err)
+		}
+		return reasonOf(response)
+	}
+	for range 2 { // the bytes of the first round are given back
+		var wg sync.WaitGroup
+		reasons := make(chan answers.Reason, 8)
+		for range 8 {
+			wg.Go(func() { reasons <- ask(size) })
+		}
+		small := ask(0)
+		wg.Wait()
+		close(reasons)
+		count := map[answers.Reason]int{}
+		for r := range reasons {
+			count[r]++
+		}
+		if n := count[answers.PolicyError]; n < 2 || count[answers.Overloaded] != 8-n || count[answers.Overloaded] == 0 || small != answers.Allowed {
+			t.Errorf("answers: %v, a small one: %v", count, small)
+		}
+	}
+	if got := ask(3 * size); got != answers.Overloaded {
+		t.Errorf("a check beyond the bound by itself: %v", got)
 	}
 }
 
