@@ -49,12 +49,16 @@ func prepare(m *testing.M) (int, error) {
 		return 1, err
 	}
 	binaries.ussoauthz = filepath.Join(dir, "ussoauthz")
-	build := exec.Command("go", "build", "-ldflags", "-X github.com/ussoio/ussoauthz/internal/buildinfo.version="+version, "-o", binaries.ussoauthz, "./cmd/ussoauthz")
-	build.Dir = root()
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := buildService(binaries.ussoauthz, version); err != nil {
 		return 1, fmt.Errorf("building ussoauthz: %w\n%s", err, out)
 	}
 	return m.Run(), nil
+}
+
+func buildService(binary, version string) ([]byte, error) {
+	build := exec.Command("go", "build", "-ldflags", "-X github.com/ussoio/ussoauthz/internal/buildinfo.version="+version, "-o", binary, "./cmd/ussoauthz")
+	build.Dir = root()
+	return build.CombinedOutput()
 }
 
 func root() string { return filepath.Join("..", "..") }

@@ -226,9 +226,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	versions := map[string]string{}
 	for _, v := range []string{"v1", "v2"} {
 		versions[v] = filepath.Join(dir, "ussoauthz-"+v)
-		build := exec.Command("go", "build", "-ldflags", "-X main.version="+v, "-o", versions[v], "./cmd/ussoauthz")
-		build.Dir = root()
-		if out, err := build.CombinedOutput(); err != nil {
+		if out, err := buildService(versions[v], v); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		if out, err := exec.Command(versions[v], "version").CombinedOutput(); err != nil || !strings.Contains(string(out), v) {
