@@ -44,8 +44,14 @@ demo: build ## a tour of requests through a real Envoy; ONCE=1 ends after it
 .PHONY: test
 test: unit e2e ## every test; needs python3 and a network, for Envoy
 
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } >&2 || \
+	  { echo "the tests of revocation need a redis-server on the PATH: install one" >&2; exit 1; }
+
 .PHONY: unit
-unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
+unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -run Allocations ./pkg/policy ./pkg/extauthz # the race detector allocates
 	$(GO) test -run 'TestFloods|TestLargeConfiguration' ./internal/service # too much for the race detector
@@ -53,7 +59,7 @@ unit: ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
 
 .PHONY: e2e
-e2e: ## the whole road through a real Envoy, and what the documents show
+e2e: redis ## the whole road through a real Envoy, and what the documents show
 	$(GO) test -count 1 -timeout 20m ./test/...
 
 .PHONY: interop

@@ -20,6 +20,21 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
+// The map of the README leads to every page.
+func TestSiteMap(t *testing.T) {
+	_, section, _ := strings.Cut(readme(t), "\n## Where to look\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, file := range documents(t) {
+		if name := filepath.Base(file); name != "README.md" && !strings.Contains(section, "](docs/"+name+")") {
+			t.Errorf("docs/%s is not on the map of the README", name)
+		}
+	}
+	examples, err := filepath.Glob(filepath.Join(root(t), "policies", "examples", "*"))
+	if err != nil || len(examples) != 11 || !strings.Contains(readme(t), "\neleven policies with their tests") {
+		t.Errorf("the README counts policies/examples wrong: there are %d (%v)", len(examples), err)
+	}
+}
+
 func readme(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root(t), "README.md"))
@@ -120,9 +135,17 @@ func reasons(t *testing.T) []string {
 
 // The tables of the configuration have every key, and no other.
 func TestConfigurationTables(t *testing.T) {
-	list := tables(t, readme(t), "Configuration")
-	if len(list) < 3 {
-		t.Fatalf("%d tables: want the file's, a tenant's and a route's", len(list))
+	page, err := os.ReadFile(filepath.Join(root(t), "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list [][][]string
+	for _, section := range []string{"The service", "Tenants", "Routes"} {
+		found := tables(t, string(page), section)
+		if len(found) != 1 {
+			t.Fatalf("section %q has %d tables", section, len(found))
+		}
+		list = append(list, found...)
 	}
 	for i, kind := range []reflect.Type{reflect.TypeFor[config.Config](), reflect.TypeFor[tenants.Config](), reflect.TypeFor[tenants.Route]()} {
 		want := yamlKeys(kind)
