@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -186,11 +185,15 @@ func TestCompressedChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(conn.Close(), s.Stop()); err != nil {
+		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
+		stopAndSearch(t, s)
 	})
-	_, err = authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{}, grpc.UseCompressor(gzip.Name))
+	request := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{Method: "GET", Path: "/", Headers: map[string]string{"authorization": "Bearer " + ownToken(t, "a secret of nobody's")}},
+	}}}
+	_, err = authv3.NewAuthorizationClient(conn).Check(t.Context(), request, grpc.UseCompressor(gzip.Name))
 	if status.Code(err) != codes.Unimplemented {
 		t.Errorf("got %v", err)
 	}

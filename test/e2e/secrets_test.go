@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,7 +102,8 @@ func (v *vault) search(t testing.TB, output, text string) {
 }
 
 // stopAndSearch ends a stack and searches all that its service told: the pages
-// of the admin port, its log and its decisions.
+// of the admin port, its log and its decisions; and the log of Envoy, where its
+// access log is.
 func stopAndSearch(t testing.TB, s *stack.Stack) {
 	t.Helper()
 	if s.AuthzAdmin != "" && !s.AuthzProcess().Ended() {
@@ -112,7 +114,7 @@ func stopAndSearch(t testing.TB, s *stack.Stack) {
 	if err := s.Stop(); err != nil {
 		t.Errorf("stopping: %v", err)
 	}
-	files := []string{s.Log("ussoauthz.log")}
+	files := []string{s.Log("ussoauthz.log"), s.Log("envoy.log")}
 	for _, pattern := range []string{"decisions*", "*.jsonl"} {
 		more, err := filepath.Glob(s.Log(pattern))
 		if err != nil {
@@ -287,7 +289,13 @@ func TestSecretsStayInside(t *testing.T) {
 	if err := os.WriteFile(config, []byte(secretsConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := start(t, func(w *world, c *stack.Config) {
+	var w *world
+	t.Cleanup(func() { // after Envoy has ended, and written what it held back
+		if access, err := os.ReadFile(w.Log("envoy.log")); err != nil || !bytes.Contains(access, []byte(`"reason":"token_expired"`)) {
+			t.Errorf("Envoy's access log does not tell the answers: %v", err)
+		}
+	})
+	w = start(t, func(w *world, c *stack.Config) {
 		stand.keys = w.issuers["acme"].JWKS()
 		c.File, c.Env = config, env
 	})
@@ -363,6 +371,40 @@ func TestSecretsStayInside(t *testing.T) {
 		t.Errorf("the decisions do not tell who it was: %v", err)
 	}
 	minted.search(t, "decisions.jsonl", string(decisions))
+	w.dies(t, good)
+}
+
+// dies ends the service in the middle of its work as a deadlock or a fatal fault
+// would: with the stacks of all goroutines, which go into its log.
+func (w *world) dies(t *testing.T, token string) {
+	t.Helper()
+	for _, page := range []string{"/configz", "/readyz?verbose", "/metrics"} {
+		minted.search(t, page, pageOf(t, w.AuthzAdmin+page))
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	for i := range 32 {
+		asking.Go(func() {
+			req, err := http.NewRequest(http.MethodGet, w.Edge+"/posts", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Host = []string{"acme.example", "tls.example"}[i%2]
+			req.Header.Set("Authorization", "Bearer "+token)
+			if res, err := w.client.Do(req); err == nil { // else nobody is there any more
+				_ = res.Body.Close() // its status alone was wanted
+			}
+		})
+	}
+	if err := w.AuthzProcess().Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, w.AuthzProcess().Ended)
+	log, err := os.ReadFile(w.Log("ussoauthz.log"))
+	if err != nil || !bytes.Contains(log, []byte("SIGQUIT: quit")) || bytes.Count(log, []byte("\ngoroutine ")) < 10 {
+		t.Errorf("no stacks in the log: %v", err)
+	}
 }
 
 // ask sends one request with one header and returns its answer, headers and all.
