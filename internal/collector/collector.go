@@ -17,7 +17,7 @@ const (
 	// budget is the garbage to wait for, in bytes. Go's own rule, as much as
 	// there are live objects, makes a service that keeps little collect all the
 	// time; several times as much would make one that keeps much hold it all.
-	budget = 48 << 20
+	budget = 112 << 20
 
 	mostPercent  = 400
 	leastPercent = 50 // below Go's own 100: a service that keeps much must not hold twice of it

@@ -167,7 +167,7 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 		// each time: those that wait for the next check save 5 to 10 % of the
 		// processor's time. They are no bound: beyond them checks have their own.
 		// Larger buffers, shared ones and fixed windows save nothing measurable.
-		grpc.NumStreamWorkers(uint32(8*runtime.GOMAXPROCS(0))), // #nosec G115 -- processors are few
+		grpc.NumStreamWorkers(uint32(32*runtime.GOMAXPROCS(0))), // #nosec G115 -- processors are few
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle:     15 * time.Minute,

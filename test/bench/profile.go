@@ -15,8 +15,8 @@ import (
 	"github.com/ussoio/ussoauthz/test/bench/drive"
 )
 
-// profileAll drives each service once more, unmeasured, and keeps a CPU profile
-// of it: a file for each scenario, for `go tool pprof`.
+// profileAll drives each service once more, unmeasured, and keeps profiles of
+// its CPU and its heap: two files for each scenario, for `go tool pprof`.
 func (l *lab) profileAll(ctx context.Context, pairs []*pair, progress io.Writer) error {
 	if err := os.MkdirAll(l.profile, 0o755); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (p *pair) profile(ctx context.Context, l *lab) error {
 		}
 	}
 	taking.Wait()
-	return taken
+	return errors.Join(taken, p.service.keep(ctx, "heap?gc=1", filepath.Join(l.options.profile, name+".heap.pprof")))
 }
 
 // keep asks net/http/pprof for a profile and writes it to a file.
