@@ -23,6 +23,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/collector"
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/linebuffer"
 	"github.com/ussoio/ussoauthz/internal/service"
 	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
@@ -60,7 +61,9 @@ func (c *serveCmd) run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	var level slog.LevelVar
-	log := newLogger(cfg.Log, &level, s.Err)
+	lines := linebuffer.New(s.Err, logBuffer)
+	defer closeLog(ctx, lines)
+	log := newLogger(cfg.Log, &level, lines)
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Error())
 	}
@@ -71,9 +74,19 @@ func (c *serveCmd) run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	svc.FollowLevel(&level)
+	svc.FollowLog(&level, lines.Dropped)
 	defer reloadOn(ctx, hangups, svc)()
 	return svc.Run(ctx)
+}
+
+// logBuffer bounds the lines of the log that wait for standard error, in bytes.
+const logBuffer = 1 << 20
+
+// closeLog writes the last lines. Nobody reads them where that takes longer.
+func closeLog(ctx context.Context, lines *linebuffer.Writer) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = lines.Close(ctx) // there is nowhere left to tell it
 }
 
 // reloadOn makes SIGHUP mean what it means to other servers. The function that

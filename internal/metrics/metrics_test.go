@@ -50,6 +50,7 @@ func (state) Bundles() []metrics.Bundle {
 func (state) Caches() metrics.Caches {
 	return metrics.Caches{Tokens: metrics.Cache{Entries: 3, Bytes: 6000}, Decisions: metrics.Cache{Entries: 2, Bytes: 1500}}
 }
+func (state) LogDropped() int64    { return 4 }
 func (state) Spans() metrics.Spans { return metrics.Spans{Exported: 3, Full: 2, Failed: 1} }
 func (s state) Keys() (list []metrics.Keys) {
 	for _, id := range s.tenants {
@@ -214,6 +215,7 @@ func TestRevocations(t *testing.T) {
 		"ussoauthz_revocation_entries":                     "# HELP ussoauthz_revocation_entries Revocations in force.\n# TYPE ussoauthz_revocation_entries gauge\nussoauthz_revocation_entries{source=\"file\"} 12\n",
 		"ussoauthz_revocation_available":                   "# HELP ussoauthz_revocation_available 1 while the source of revocations can be read.\n# TYPE ussoauthz_revocation_available gauge\nussoauthz_revocation_available{source=\"file\"} 1\n",
 		"ussoauthz_revocation_last_sync_timestamp_seconds": "# HELP ussoauthz_revocation_last_sync_timestamp_seconds When all of a source was read last.\n# TYPE ussoauthz_revocation_last_sync_timestamp_seconds gauge\nussoauthz_revocation_last_sync_timestamp_seconds{source=\"file\"} 1.9e+09\n",
+		"ussoauthz_log_dropped_total":                      "# HELP ussoauthz_log_dropped_total Lines of the log that were dropped: standard error did not take them.\n# TYPE ussoauthz_log_dropped_total counter\nussoauthz_log_dropped_total 4\n",
 		"ussoauthz_revocation_dropped_total":               "# HELP ussoauthz_revocation_dropped_total Readings of revocations that were unreadable or beyond the bound.\n# TYPE ussoauthz_revocation_dropped_total counter\nussoauthz_revocation_dropped_total{source=\"file\"} 5\n",
 	} {
 		counts(t, m, name, want)

@@ -20,6 +20,7 @@ type Source interface {
 	Bundles() []Bundle
 	Caches() Caches
 	Spans() Spans
+	LogDropped() int64 // lines of the service's own log
 }
 
 // Keys is how a tenant's key set is.
@@ -105,6 +106,8 @@ var (
 	spansExported = desc("ussoauthz_spans_exported_total", "Spans of traces that a collector took.")
 	spansDropped  = desc("ussoauthz_spans_dropped_total", "Spans of traces that were dropped, by cause.", "cause")
 
+	logDropped = desc("ussoauthz_log_dropped_total", "Lines of the log that were dropped: standard error did not take them.")
+
 	written              = desc("ussoauthz_decision_log_records_total", "Records of the decision log that were written.", "writer")
 	revocations          = desc("ussoauthz_revocation_entries", "Revocations in force.", "source")
 	revocationsAvailable = desc("ussoauthz_revocation_available", "1 while the source of revocations can be read.", "source")
@@ -127,7 +130,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe is for prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped, spansExported, spansDropped,
+		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped, spansExported, spansDropped, logDropped,
 		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
 		bundleActivated, bundleChecked, bundleDownloads, bundleFailures, bundleOK,
 	} {
@@ -171,6 +174,7 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	counter(spansExported, spans.Exported)
 	counter(spansDropped, spans.Full, "full")
 	counter(spansDropped, spans.Failed, "failed")
+	counter(logDropped, s.source.LogDropped())
 	counter(keptFailures, s.source.KeptFailures())
 	for _, r := range s.source.Revocations() {
 		gauge(revocations, float64(r.Entries), r.Source)

@@ -90,6 +90,13 @@ func (g gauges) Caches() (c metrics.Caches) {
 	return c
 }
 
+func (g gauges) LogDropped() int64 {
+	if g.logDropped == nil {
+		return 0
+	}
+	return g.logDropped()
+}
+
 func (g gauges) Spans() metrics.Spans { return metrics.Spans(g.observe.tracer.Stats()) }
 
 func (g gauges) Keys() (list []metrics.Keys) {

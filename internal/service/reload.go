@@ -133,11 +133,12 @@ func (s *Service) Reload() {
 	s.reloads.watcher.Trigger()
 }
 
-// FollowLevel makes level the one that log.level says, now and after each
-// reload. Call it before Run. Without it, a change of log.level is told to need
+// FollowLog makes level the one that log.level says, now and after each reload,
+// and dropped the number of the log's lost lines that the metrics tell; nil: none
+// are lost. Call it before Run. Without it, a change of log.level is told to need
 // a restart.
-func (s *Service) FollowLevel(level *slog.LevelVar) {
-	s.level = level
+func (s *Service) FollowLog(level *slog.LevelVar, dropped func() int64) {
+	s.level, s.logDropped = level, dropped
 	s.setLevel(s.cfg)
 }
 

@@ -91,7 +91,7 @@ func startPatient(t *testing.T, patience watch.Config) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.FollowLevel(&r.level)
+	s.FollowLog(&r.level, nil)
 	r.running = run(t, s)
 	r.conn = dial(t, r.Address(), insecure.NewCredentials())
 	r.token = mint(t, r.issuer, nil)

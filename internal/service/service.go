@@ -30,19 +30,20 @@ import (
 // Service is ussoauthz with one configuration. Make one with New, run it once
 // with Run.
 type Service struct {
-	cfg     *config.Config // that it was started with
-	log     *slog.Logger
-	fetcher *jwtverify.Fetcher
-	road    atomic.Pointer[Road]
-	feed    feed
-	reloads reloads
-	level   *slog.LevelVar             // nil: the log's level stays
-	tls     atomic.Pointer[tls.Config] // nil: plaintext
-	checks  *extauthz.Server
-	observe *observer
-	grpc    *grpc.Server
-	health  *health.Server
-	admin   *http.Server
+	cfg        *config.Config // that it was started with
+	log        *slog.Logger
+	fetcher    *jwtverify.Fetcher
+	road       atomic.Pointer[Road]
+	feed       feed
+	reloads    reloads
+	level      *slog.LevelVar             // nil: the log's level stays
+	logDropped func() int64               // lost lines of the log; nil: there are none
+	tls        atomic.Pointer[tls.Config] // nil: plaintext
+	checks     *extauthz.Server
+	observe    *observer
+	grpc       *grpc.Server
+	health     *health.Server
+	admin      *http.Server
 
 	grpcListener  *connections
 	adminListener net.Listener // nil: switched off

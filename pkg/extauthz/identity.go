@@ -58,7 +58,7 @@ func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 		h.own(name)
 	}
 	h.nobody = &prepared{by: h, remove: h.all}
-	h.nobody.encode()
+	h.nobody.encode(new(writer))
 	return h
 }
 
@@ -118,12 +118,14 @@ func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepa
 	if p, ok := id.Derived.Load().(*prepared); ok && p.by == h && p.tenant == tenant {
 		return p, nil
 	}
-	p := &prepared{by: h, tenant: tenant}
+	p := &prepared{by: h, tenant: tenant, set: make([]policy.Header, 0, len(h.all))}
 	if err := p.read(id); err != nil {
 		return nil, err
 	}
-	p.encode()
-	w := writer{b: make([]byte, 0, 256)}
+	w := writers.Get().(*writer)
+	defer w.release()
+	p.encode(w)
+	w.b = w.b[:0]
 	w.identity(tenant, subject(id), id.WorkspaceID)
 	p.metadata = bytes.Clone(w.b)
 	id.Derived.Store(p, p.size())
@@ -176,22 +178,16 @@ func (p *prepared) setOrRemove(name, value string) {
 }
 
 // encode ends the making: what set and remove hold is fixed from here on.
-func (p *prepared) encode() {
-	w := writer{b: make([]byte, 0, 1<<10)}
+func (p *prepared) encode(w *writer) {
 	w.overwrite(okHeaders, p.set)
 	w.names(okHeadersToRemove, p.remove)
-	p.set, p.remove, p.response = exact(p.set), exact(p.remove), bytes.Clone(w.b)
-}
-
-// exact copies a list that lives on into no more memory than it needs.
-func exact[T any](list []T) []T {
-	return append(make([]T, 0, len(list)), list...)
+	p.set, p.remove, p.response = slices.Clip(p.set), slices.Clip(p.remove), bytes.Clone(w.b)
 }
 
 // size is about how many bytes it keeps in memory.
 func (p *prepared) size() int {
 	const itself, header, name = 160, 32, 16
-	size := itself + header*len(p.set) + name*len(p.remove) + cap(p.response) + cap(p.metadata)
+	size := itself + header*len(p.by.all) + name*len(p.by.all) + cap(p.response) + cap(p.metadata)
 	for _, h := range p.set {
 		size += len(h.Value)
 	}

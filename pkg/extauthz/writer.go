@@ -3,6 +3,7 @@ package extauthz
 import (
 	"math"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -10,6 +11,16 @@ import (
 
 // writer writes protobuf messages field by field.
 type writer struct{ b []byte }
+
+// writers are for what is written first and then copied.
+var writers = sync.Pool{New: func() any { return new(writer) }}
+
+// release gives a writer of writers back, unless a huge value made it grow.
+func (w *writer) release() {
+	if w.b = w.b[:0]; cap(w.b) <= 4<<10 {
+		writers.Put(w)
+	}
+}
 
 // open begins a field that holds a message and returns where it begins, for
 // close. Its length is known only at its end: one byte is left for it.

@@ -21,6 +21,14 @@ const (
 	HS256 Algorithm = "HS256" // with a secret of NewSecretKey only
 )
 
+// What a kind of key can do. Keys share these lists: nobody changes them.
+var (
+	ed25519Algorithms = []Algorithm{EdDSA}
+	rsaAlgorithms     = []Algorithm{RS256, RS384, RS512}
+	p256Algorithms    = []Algorithm{ES256}
+	p384Algorithms    = []Algorithm{ES384}
+)
+
 // Asymmetric returns every algorithm with a public key, in a fixed order: what
 // a Config without Algorithms allows.
 func Asymmetric() []Algorithm {
@@ -54,10 +62,11 @@ func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
 	if want == "" {
 		return possible, nil
 	}
-	if !slices.Contains(possible, want) {
+	i := slices.Index(possible, want)
+	if i < 0 {
 		return nil, fmt.Errorf("algorithm %s does not fit the key, which can do %v", quote(string(want)), possible)
 	}
-	return []Algorithm{want}, nil
+	return possible[i : i+1 : i+1], nil // a key of many takes no memory of its own for it
 }
 
 // quote makes a name from outside fit for a log line: quoted, and cut to 64

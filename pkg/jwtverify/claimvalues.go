@@ -10,7 +10,7 @@ import (
 // turned into values for those who ask. A nil *Claims has none. It is safe for
 // concurrent use.
 type Claims struct {
-	raw  string // an object that parseClaims has checked
+	raw  string // an object that claimSet.parse has checked
 	tree atomic.Pointer[map[string]any]
 }
 

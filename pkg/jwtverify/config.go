@@ -66,9 +66,11 @@ func New(c Config) (*Verifier, error) {
 	if c.Now == nil {
 		v.now = time.Now
 	}
-	names, err := newClaimNames(c.Claims)
-	v.names = names
-	if err := errors.Join(v.check(), err); err != nil {
+	var err error
+	if v.names = ussoNames; len(c.Claims) > 0 {
+		v.names, err = newClaimNames(c.Claims)
+	}
+	if err = errors.Join(v.check(), err); err != nil {
 		return nil, fmt.Errorf("making a verifier: %w", err)
 	}
 	return v, nil

@@ -84,15 +84,16 @@ func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head he
 		in.skip("signature", "no key to check it with")
 		return
 	}
-	_, err = verifySegments(in.Key, alg, token, firstDot, lastDot)
+	_, err = new(room).verifySegments(in.Key, alg, token, firstDot, lastDot)
 	in.check("signature", err, "%s", alg)
 }
 
 func (v *Verifier) inspectClaims(in *Inspection) {
-	set, err := parseClaims(in.Claims)
+	var set claimSet
 	var c claims
+	err := set.parse(in.Claims)
 	if err == nil {
-		c, err = readClaims(set, v.names)
+		c, err = readClaims(&set, v.names)
 	}
 	if !in.check("claims", err, "each of its type") {
 		return

@@ -162,9 +162,9 @@ func newPublicKey(id string, public any, alg Algorithm) (*Key, error) {
 	var err error
 	switch p := public.(type) {
 	case ed25519.PublicKey:
-		possible, err = []Algorithm{EdDSA}, checkEd25519(p)
+		possible, err = ed25519Algorithms, checkEd25519(p)
 	case *rsa.PublicKey:
-		possible, err = []Algorithm{RS256, RS384, RS512}, checkRSA(p)
+		possible, err = rsaAlgorithms, checkRSA(p)
 	case *ecdsa.PublicKey:
 		possible, err = checkECDSA(p)
 	default:
@@ -207,9 +207,9 @@ func checkECDSA(p *ecdsa.PublicKey) ([]Algorithm, error) {
 	}
 	switch p.Curve {
 	case elliptic.P256():
-		return []Algorithm{ES256}, nil
+		return p256Algorithms, nil
 	case elliptic.P384():
-		return []Algorithm{ES384}, nil
+		return p384Algorithms, nil
 	}
 	return nil, fmt.Errorf("curve %s is not supported: use P-256 or P-384", p.Curve.Params().Name)
 }

@@ -19,22 +19,28 @@ const maxClaimsDepth = 32
 type claimSet struct {
 	raw     string
 	members []member // of the top level, each name once
+
+	room [16]member // enough for most access tokens
 }
 
 // member is a member of a JSON object. Its text is valid JSON.
 type member struct{ name, text string }
 
-// parseClaims checks a verified payload strictly: one JSON object, no duplicate
+// parse checks a verified payload strictly, and takes its claims: one JSON object, no duplicate
 // member at any depth, valid UTF-8 without lone surrogates, at most 32 levels.
-// Names keep their case, so that Exp is not exp. The errors wrap ErrMalformed.
-func parseClaims(payload []byte) (*claimSet, error) {
+// Names keep their case, so that Exp is not exp. It keeps nothing of payload.
+// The errors wrap ErrMalformed.
+func (s *claimSet) parse(payload []byte) error {
 	payload = bytes.Trim(payload, whitespace)
-	s := &claimSet{raw: string(payload)}
+	s.raw = string(payload)
 	if err := json.Unmarshal(payload, s); err != nil {
-		return nil, fmt.Errorf("%w: claims: %s", ErrMalformed, tokenFault(err))
+		return fmt.Errorf("%w: claims: %s", ErrMalformed, tokenFault(err))
 	}
-	return s, nil
+	return nil
 }
+
+// clear forgets a token's claims.
+func (s *claimSet) clear() { *s = claimSet{} }
 
 // UnmarshalJSONFrom reads the top level, which must be an object, from the
 // beginning of s.raw.
@@ -47,7 +53,7 @@ func (s *claimSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if kind != '{' {
 		return fault("not a JSON object")
 	}
-	s.members = make([]member, 0, 16) // enough for most access tokens
+	s.members = s.room[:0]
 	for d.PeekKind() != '}' {
 		quoted, err := s.next(d)
 		if err != nil {

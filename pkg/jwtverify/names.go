@@ -47,6 +47,9 @@ type claimNames struct {
 	userID, subject, tenantID, workspaceID, roles, scopes, tokenType, sessionID claimRef
 }
 
+// ussoNames are those of most tenants, which share them.
+var ussoNames, _ = newClaimNames(nil)
+
 // newClaimNames applies the configured mapping to the names of USSO. What
 // decides about trust and time (iss, aud, exp, nbf, iat, jti) is not mappable.
 func newClaimNames(mapping map[string]string) (*claimNames, error) {

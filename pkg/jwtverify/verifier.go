@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -93,16 +94,17 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 5. The signature over exactly the bytes that were sent.
-	payload, err := verifySegments(key, alg, token, firstDot, lastDot)
+	room := rooms.Get().(*room)
+	defer room.release()
+	payload, err := room.verifySegments(key, alg, token, firstDot, lastDot)
 	if err != nil {
 		return nil, nil, err
 	}
 	// 6. The claims, from the bytes that were just verified and from no others.
-	set, err := parseClaims(payload)
-	if err != nil {
+	if err := room.set.parse(payload); err != nil {
 		return nil, nil, err
 	}
-	c, err := readClaims(set, v.names)
+	c, err := readClaims(&room.set, v.names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,7 +113,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	proof := &Proof{key: key, kid: head.kid, size: len(token), expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
-	return c.identity(set), proof, nil
+	return c.identity(&room.set), proof, nil
 }
 
 // Recheck tells whether a token that this Verifier proved before would still
@@ -213,10 +215,32 @@ func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, e
 	return key, nil
 }
 
-// verifySegments checks the signature and returns the decoded payload. Both
-// are decoded first: that costs little, and a verification much.
-func verifySegments(key *Key, alg Algorithm, token string, firstDot, lastDot int) ([]byte, error) {
-	raw := append(make([]byte, 0, 2*len(token)), token...) // and room to decode into
+// room is memory that one verification after the other works in: what it leaves
+// there nobody keeps. It is one goroutine's until it is released.
+type room struct {
+	bytes []byte   // a token, then its signature and payload decoded
+	set   claimSet // the identity keeps its raw alone
+}
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// release clears what would keep a token's text alive.
+func (r *room) release() {
+	r.set.clear()
+	if cap(r.bytes) <= maxRoom {
+		rooms.Put(r)
+	}
+}
+
+// maxRoom is enough for most tokens; a huge one must not stay.
+const maxRoom = 8 << 10
+
+// verifySegments checks the signature and returns the decoded payload, which is
+// overwritten when the room is used again. Both are decoded first: that costs
+// little, and a verification much.
+func (r *room) verifySegments(key *Key, alg Algorithm, token string, firstDot, lastDot int) ([]byte, error) {
+	r.bytes = slices.Grow(r.bytes[:0], 2*len(token)) // room to decode into
+	raw := append(r.bytes, token...)
 	withSignature, err := appendDecoded(raw, "signature", raw[lastDot+1:])
 	if err != nil {
 		return nil, err

@@ -347,6 +347,41 @@ func TestVerifyConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
+// Verifications use the memory of earlier ones: nothing of a token may be left
+// there that the next one reads, nor anything of an identity that it overwrites.
+func TestIdentitiesOutliveOtherVerifications(t *testing.T) {
+	f := newForge(t)
+	i, v := f.issuer, newVerifier(t, config(mustSet(t, f.keys...)))
+	claims := func(n int) map[string]any {
+		c := good(map[string]any{"sub": fmt.Sprint("user-", n), "scopes": []string{fmt.Sprint("read:", n)}})
+		for extra := range n { // more members than there is room for, then fewer
+			c[fmt.Sprint("extra-", extra)] = strings.Repeat("x", n)
+		}
+		return c
+	}
+	sizes := []int{3, 40, 0, 60, 1, 20}
+	var kept []*jwtverify.Identity
+	for _, n := range sizes {
+		id, err := v.Verify(t.Context(), mint(t, i, claims(n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, id)
+		if _, err := v.Verify(t.Context(), mint(t, i, claims(n), jwttest.WithKeyID("stranger"))); err == nil {
+			t.Fatal("passed")
+		}
+	}
+	for at, n := range sizes {
+		id := kept[at]
+		if id.Subject != fmt.Sprint("user-", n) || !slices.Equal(id.Scopes, []string{fmt.Sprint("read:", n)}) {
+			t.Errorf("identity %d: %q %q", n, id.Subject, id.Scopes)
+		}
+		if got := id.Claims.Map(); len(got) != len(claims(n)) || got["sub"] != id.Subject {
+			t.Errorf("claims of identity %d: %v", n, got)
+		}
+	}
+}
+
 // A refusal by length, alphabet or unknown kid must cost next to nothing.
 func TestRefusalsAreCheap(t *testing.T) {
 	i := newIssuer(t)

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/fairshare"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
@@ -13,18 +14,20 @@ import (
 // depend on. It dies with the engine, as do the policy and the data that are no
 // part of its keys. Each tenant has a fair share of it.
 type decisionCache struct {
-	kept *fairshare.Cache[string, Decision]
+	kept *fairshare.Cache[string, *Decision]
 
 	mu      sync.Mutex // of tenants; for new decisions, which cost an evaluation
-	tenants map[string]*fairshare.Share[string, Decision]
+	tenants map[string]*fairshare.Share[string, *Decision]
 }
 
 const (
 	// maxKey bounds a key: it holds what a client chose, a body perhaps. A
 	// request with more is evaluated.
 	maxKey = 16 << 10
-	// cachedOverhead is about what an entry takes beside its texts.
-	cachedOverhead = 640
+	// cachedOverhead is about what an entry takes beside its key and decision.
+	cachedOverhead = 256
+	// decisionSize is about what a decision takes beside its texts.
+	decisionSize = 384
 )
 
 // newDecisionCache returns nil for no bytes: a nil cache keeps nothing.
@@ -33,8 +36,8 @@ func newDecisionCache(maxBytes int64) *decisionCache {
 		return nil
 	}
 	return &decisionCache{
-		kept:    fairshare.New[string, Decision](maxBytes),
-		tenants: map[string]*fairshare.Share[string, Decision]{},
+		kept:    fairshare.New[string, *Decision](maxBytes),
+		tenants: map[string]*fairshare.Share[string, *Decision]{},
 	}
 }
 
@@ -46,19 +49,24 @@ func (c *decisionCache) find(key []byte) (*Decision, bool) {
 		return nil, false
 	}
 	e.Use()
-	return &e.Value, true
+	return e.Value, true
 }
 
 // keep puts a decision in. What it holds on to is its own: the texts of a
 // request may be gone when the request is.
 func (c *decisionCache) keep(tenant string, key []byte, d *Decision) {
-	kept := d.clone()
-	kept.Lookup = jwtverify.Hit
-	weight := cachedOverhead + int64(len(key)) + kept.size()
+	kept, weight := keptAllow, cachedOverhead+int64(len(key))
+	if !d.isPlainAllow() {
+		kept = d.clone()
+		weight += decisionSize + kept.size()
+	}
 	c.kept.Keep(c.share(tenant), string(key), kept, weight, 0, 0)
 }
 
-func (c *decisionCache) share(tenant string) *fairshare.Share[string, Decision] {
+// keptAllow is what most entries say, and share.
+var keptAllow = &Decision{Allowed: true, Reason: answers.Allowed, Lookup: jwtverify.Hit}
+
+func (c *decisionCache) share(tenant string) *fairshare.Share[string, *Decision] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.tenants[tenant]

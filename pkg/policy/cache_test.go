@@ -3,7 +3,9 @@ package policy_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,30 @@ import (
 )
 
 func cached(c *policy.Config) { c.DecisionCache = 1 << 20 }
+
+// What one entry shares with all others must say nothing of its own, in whatever
+// field a Decision has or gets.
+func TestPlainAllow(t *testing.T) {
+	plain := policy.Decision{Allowed: true, Reason: answers.Allowed}
+	if !plain.IsPlainAllow() {
+		t.Error("a plain allow is none")
+	}
+	said := map[string]any{
+		"Allowed": false, "Reason": answers.Reason("own"), "Detail": "d", "Status": 200, "Body": new(string), "Err": errors.New("e"),
+		"Headers": make([]policy.Header, 1), "ResponseHeaders": make([]policy.Header, 1), "SetQuery": make([]policy.Header, 1),
+		"RemoveHeaders": make([]string, 1), "RemoveQuery": make([]string, 1), "Metadata": map[string]any{},
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[policy.Decision]()) {
+		if field.Name == "Lookup" { // no part of the answer
+			continue
+		}
+		d := plain
+		reflect.ValueOf(&d).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(said[field.Name]))
+		if d.IsPlainAllow() {
+			t.Errorf("%s is lost", field.Name)
+		}
+	}
+}
 
 func TestDecisionsAreCachedByWhatIsRead(t *testing.T) {
 	const rego = `default decision := {"allowed": false, "detail": "no"}

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// IsPlainAllow is for its test.
+func (d *Decision) IsPlainAllow() bool { return d.isPlainAllow() }
+
 // Uncached is the engine without its cache.
 func (e *Engine) Uncached() *Engine {
 	c := *e

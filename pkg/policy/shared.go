@@ -5,11 +5,20 @@ import (
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// clone returns a decision that holds on to nothing of the request.
-func (d *Decision) clone() Decision {
+// isPlainAllow tells whether a decision allows and says nothing else.
+func (d *Decision) isPlainAllow() bool {
+	texts := len(d.Headers) + len(d.RemoveHeaders) + len(d.ResponseHeaders) + len(d.SetQuery) + len(d.RemoveQuery)
+	return d.Allowed && d.Reason == answers.Allowed && d.Detail == "" && texts == 0 &&
+		d.Status == 0 && d.Body == nil && d.Metadata == nil && d.Err == nil
+}
+
+// clone returns a decision to keep, which holds on to nothing of the request.
+func (d *Decision) clone() *Decision {
 	c := *d
+	c.Lookup = jwtverify.Hit
 	c.Reason = answers.Reason(strings.Clone(string(d.Reason)))
 	c.Detail = strings.Clone(d.Detail)
 	c.Headers, c.ResponseHeaders, c.SetQuery = cloneFields(d.Headers), cloneFields(d.ResponseHeaders), cloneFields(d.SetQuery)
@@ -21,7 +30,7 @@ func (d *Decision) clone() Decision {
 	if d.Metadata != nil {
 		c.Metadata, _ = cloneNative(d.Metadata).(map[string]any)
 	}
-	return c
+	return &c
 }
 
 // size is about how many bytes the texts of a decision take.
