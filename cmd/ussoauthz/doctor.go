@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,13 @@ func (c *doctorCmd) run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Timeout: c.Timeout})
+	guards := jwtverify.FetcherConfig{Timeout: c.Timeout, DenyPrivate: cfg.JWKSDenyPrivate}
+	if _, err := os.Stat(cfg.JWKSDir); err == nil { // else it would be made
+		if guards.Store, err = jwtverify.OpenKeyStore(cfg.JWKSDir, nil); err != nil {
+			return fmt.Errorf("jwks_dir: %w", err)
+		}
+	}
+	fetcher := jwtverify.NewFetcher(guards)
 	defer fetcher.Close()
 	bar := terminal.Bar{Out: s.Err, What: "asking key servers", Total: len(cfg.Tenants)}
 	results := doctor.Examine(ctx, fetcher, cfg.Tenants, cfg.Dir, bar.Show)

@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,7 +46,7 @@ type Result struct {
 
 // Problem is one thing that is wrong.
 type Problem struct {
-	// Stage is dns, connect, tls, timeout, answer, key, algorithm or clock.
+	// Stage is dns, connect, tls, timeout, answer, key, algorithm, kept or clock.
 	Stage  string `json:"stage"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
@@ -119,6 +121,7 @@ func judge(c *tenants.Config, p *jwtverify.Probe) Result {
 		}
 		r.algorithms(c, p.Keys)
 	}
+	r.kept(c, p)
 	r.clock(c, p)
 	return r
 }
@@ -153,6 +156,28 @@ func (r *Result) algorithms(c *tenants.Config, keys []*jwtverify.Key) {
 		r.add(Failed, problem)
 	} else {
 		r.add(Warned, problem)
+	}
+}
+
+// kept tells of keys that serve still, and are about to vanish: the folder of
+// key sets has them, and the server no longer sends them, or does not answer.
+func (r *Result) kept(c *tenants.Config, p *jwtverify.Probe) {
+	until := p.Confirmed.Add(cmp.Or(c.JWKSCache.MaxStale, 24*time.Hour))
+	if len(p.Kept) == 0 || time.Now().After(until) {
+		return
+	}
+	if p.Err != nil {
+		r.add(Failed, Problem{"kept", fmt.Sprintf("the keys of jwks_dir serve until %s, and then nobody's token passes", until.UTC().Format(time.RFC3339)), "mend the server by then"})
+		return
+	}
+	var gone []string
+	for _, k := range p.Kept {
+		if !slices.ContainsFunc(p.Keys, func(now *jwtverify.Key) bool { return now.ID() == k.ID() }) {
+			gone = append(gone, strconv.Quote(k.ID()))
+		}
+	}
+	if len(gone) > 0 {
+		r.add(Warned, Problem{"kept", fmt.Sprintf("the server no longer sends %s, which it sent until %s", strings.Join(gone, ", "), p.Confirmed.UTC().Format(time.RFC3339)), "the service forgets them at its next fetch, and refuses their tokens: put them back if the issuer still signs with them"})
 	}
 }
 

@@ -264,3 +264,64 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Keys that serve still, and not for long, are told of: those that the server
+// took away, and all of them where it does not answer.
+func TestKeysAboutToVanish(t *testing.T) {
+	issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://sso.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := jwttest.NewServer(issuer)
+	defer server.Close()
+	dir := t.TempDir()
+	fetcher := func() *jwtverify.Fetcher {
+		store, err := jwtverify.OpenKeyStore(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := jwtverify.NewFetcher(jwtverify.FetcherConfig{Store: store})
+		t.Cleanup(f.Close)
+		return f
+	}
+	acme := tenant("acme", server.JWKSURL())
+	look := func() doctor.Result {
+		return doctor.Examine(t.Context(), fetcher(), []tenants.Config{acme}, dir, func(int) {})[0]
+	}
+	if r := look(); r.Outcome != doctor.OK {
+		t.Errorf("nothing is kept: %+v", r)
+	}
+	keys, err := fetcher().Open(acme.Remote(dir)) // the service
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if files, _ := filepath.Glob(filepath.Join(dir, "*.keys")); len(files) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the set is not kept")
+		}
+	}
+	if r := look(); r.Outcome != doctor.OK {
+		t.Errorf("what is kept is what is sent: %+v", r)
+	}
+	old := look().Keys[0].ID
+	if err := issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	r := look()
+	if r.Outcome != doctor.Warned || len(r.Problems) != 1 || r.Problems[0].Stage != "kept" || !strings.Contains(r.Problems[0].Text, fmt.Sprintf("no longer sends %q", old)) {
+		t.Errorf("a key was taken away: %+v", r)
+	}
+	server.SetDown(true)
+	r = look()
+	if r.Outcome != doctor.Failed || len(r.Problems) != 2 || r.Problems[1].Stage != "kept" || !strings.Contains(r.Problems[1].Text, "serve until "+time.Now().Add(24*time.Hour).UTC().Format("2006-01-")) {
+		t.Errorf("the server is down: %+v", r)
+	}
+	acme.JWKSCache.MaxStale = time.Nanosecond
+	if r = look(); len(r.Problems) != 1 {
+		t.Errorf("what is too old to serve: %+v", r)
+	}
+}

@@ -22,6 +22,10 @@ type Probe struct {
 	Skew  time.Duration
 	Dated bool
 	Err   error // why there are no keys
+	// Kept is what the Fetcher's store has of the source, and Confirmed when the
+	// issuer last vouched for it.
+	Kept      []*Key
+	Confirmed time.Time
 }
 
 // Probe fetches a key set once, within the limits and with the guards of every
@@ -38,6 +42,12 @@ func (f *Fetcher) Probe(ctx context.Context, cfg RemoteConfig) *Probe {
 	p := &Probe{Keys: r.keys, Problems: r.problems, Took: ended.Sub(r.begun), Err: r.err, ContentType: r.header.Get("Content-Type")}
 	if p.Err == nil && len(p.Keys) == 0 {
 		p.Err = errors.Join(append([]error{errNoKeys}, p.Problems...)...)
+	}
+	if store := f.cfg.Store; store != nil {
+		if k := store.load(cfg.origin()); k != nil {
+			p.Kept, _, _ = ParseKeySet(k.body) // what can't be read serves nobody
+			p.Confirmed = k.confirmed
+		}
 	}
 	if date, err := http.ParseTime(r.header.Get("Date")); err == nil {
 		age, _ := strconv.Atoi(r.header.Get("Age")) // 0 where there is none, or it is no number
