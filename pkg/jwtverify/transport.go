@@ -120,6 +120,9 @@ func checkAddress(ip netip.Addr, local, denyPrivate bool) error {
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 8),                             // "this network"
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4),                          // reserved, broadcast
 		netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 2: 0x0e, 3: 0xc2}), 32), // EC2 metadata, over IPv6
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 100, 100, 200}), 32),          // Alibaba Cloud's
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{168, 63, 129, 16}), 32),            // Azure's WireServer
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 192}), 32),              // Oracle Cloud's
 	}; within(ip, never[:]) {
 		return fmt.Errorf("address %s is reserved: refused", ip)
 	}

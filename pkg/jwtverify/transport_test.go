@@ -22,10 +22,10 @@ func TestDialFilter(t *testing.T) {
 		"169.254.169.254": never, "169.254.0.1": never, "::ffff:169.254.169.254": never, "64:ff9b::a9fe:a9fe": never,
 		"fe80::1": never, "fe80::1%eth0": never, "fd00:ec2::254": never,
 		"0.0.0.0": never, "0.1.2.3": never, "::": never, "224.0.0.1": never, "ff02::1": never,
-		"255.255.255.255": never, "240.0.0.1": never,
+		"255.255.255.255": never, "240.0.0.1": never, "100.100.100.200": never, "168.63.129.16": never, "192.0.0.192": never, "::ffff:100.100.100.200": never,
 		"10.0.0.1": private, "172.16.0.1": private, "172.31.255.255": private, "192.168.1.1": private,
 		"::ffff:10.0.0.1": private, "64:ff9b::a00:1": private, "fc00::1": private, "fd12::1": private, "fec0::1": private,
-		"100.64.0.1": private, "100.100.100.200": private, "198.18.0.1": private, "192.0.0.1": private,
+		"100.64.0.1": private, "100.100.100.199": private, "198.18.0.1": private, "192.0.0.1": private,
 		"172.15.0.1": open, "172.32.0.1": open, "100.128.0.1": open, "11.0.0.1": open,
 		"127.0.0.1": loopback, "127.8.8.8": loopback, "::1": loopback, "::ffff:127.0.0.1": loopback, "64:ff9b::7f00:1": loopback,
 	} {

@@ -1,0 +1,132 @@
+package jwtverify_test
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/ussoio/ussoauthz/pkg/extauthz"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+	"github.com/ussoio/ussoauthz/pkg/tenants"
+)
+
+// elsewhere are the vectors that the road before and behind the token answers in
+// another way.
+var elsewhere = map[string]string{
+	"roles one text":    "token_invalid", // no header could hold the role
+	"scopes with a tab": "token_invalid", // nor the scope
+	"a surrogate pair":  "token_invalid", // nor the subject
+	"a leading blank":   "allowed",       // Bearer may be followed by two
+}
+
+// Every vector again, as Envoy brings it: over gRPC, to the whole service. None
+// is answered by a gRPC error, only those that are ok are allowed, and of all
+// others a client learns the same but for an end of time.
+func TestVectorsAreAnswered(t *testing.T) {
+	f := newForge(t)
+	engine, err := policy.New(t.Context(), policy.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes, faults := tenants.NewRoutes([]tenants.Route{{Match: "/"}})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	server := extauthz.NewServer(extauthz.ServerConfig{})
+	client := authv3.NewAuthorizationClient(serveChecks(t, server))
+	bodies := map[string]string{}
+	asked, vectors := 0, loadVectors(t)
+	for _, v := range vectors {
+		t.Run(v.Name, func(t *testing.T) {
+			keys, err := v.keys(t, f)
+			if err != nil {
+				return // no service begins with it
+			}
+			verifier, err := jwtverify.New(v.config(keys))
+			if err != nil {
+				return
+			}
+			tenant := &tenants.Tenant{ID: "acme", Verifier: verifier, Keys: keys, Token: tenants.DefaultConfig().Header, Routes: routes}
+			authorizer, err := extauthz.NewAuthorizer(extauthz.Config{Tenants: tenants.NewSingle(tenant), Policy: engine})
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.Use(authorizer)
+			response, err := client.Check(t.Context(), bearing(v.token(t, f)))
+			if err != nil {
+				t.Fatalf("a gRPC error: %v", err)
+			}
+			asked++
+			want := map[string]string{"ok": "allowed", "ErrExpired": "token_expired", "ErrKeysUnavailable": "keys_unavailable"}[v.Expect]
+			want = cmp.Or(elsewhere[v.Name], want, "token_invalid")
+			status := codes.Unauthenticated
+			if code, other := map[string]codes.Code{"allowed": codes.OK, "keys_unavailable": codes.Unavailable}[want]; other {
+				status = code
+			}
+			reason := response.GetDynamicMetadata().GetFields()["reason"].GetStringValue()
+			if reason != want || codes.Code(response.GetStatus().GetCode()) != status || (response.GetOkResponse() != nil) != (want == "allowed") {
+				t.Fatalf("%s, %v, want %s", reason, response.GetStatus(), want)
+			}
+			body := response.GetDeniedResponse().GetBody()
+			if before, told := bodies[reason]; told && before != body {
+				t.Errorf("the client learns more: %s, and else %s", body, before)
+			}
+			bodies[reason] = body
+		})
+	}
+	if asked < 600 {
+		t.Errorf("only %d vectors were asked", asked)
+	}
+	for name := range elsewhere {
+		if !slices.ContainsFunc(vectors, func(v vector) bool { return v.Name == name }) {
+			t.Errorf("there is no vector %q", name)
+		}
+	}
+}
+
+// bearing is a check of a request that bears a token. Envoy hands bytes that are
+// no text on like this.
+func bearing(token string) *authv3.CheckRequest {
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Host: "acme.example", Path: "/",
+			HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "authorization", RawValue: []byte("Bearer " + token)}}},
+		},
+	}}}
+}
+
+// serveChecks runs a gRPC server on loopback and returns a connection to it.
+func serveChecks(t *testing.T, s *extauthz.Server) *grpc.ClientConn {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(append(extauthz.ServerOptions(), grpc.MaxRecvMsgSize(16<<20))...)
+	s.Register(server)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
