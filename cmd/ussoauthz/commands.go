@@ -201,7 +201,9 @@ func (c *healthCmd) run(ctx context.Context, s cli.Streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	request := &grpc_health_v1.HealthCheckRequest{Service: extauthz.ServiceName}
+	done := terminal.Progress(s.Err, "asking "+c.Address)
 	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, request)
+	done()
 	if err != nil {
 		why := status.Convert(err).Message()
 		if _, dialing, ok := strings.Cut(why, "Error while dialing: "); ok { // gRPC wraps it twice

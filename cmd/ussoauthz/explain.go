@@ -130,12 +130,15 @@ func (c *explainCmd) run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	done := terminal.Progress(s.Err, "loading policies and keys")
+	defer done() // where it returns early
 	road, err := service.Open(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer road.Close()
 	x := explainPatiently(ctx, road.Authorizer, message)
+	done()
 	if c.JSON {
 		err = explain.JSON(s.Out, x)
 	} else {
@@ -149,6 +152,8 @@ func (c *explainCmd) run(ctx context.Context, s cli.Streams) error {
 
 // replay explains a recorded decision.
 func (c explainCmd) replay(ctx context.Context, cfg *config.Config, s cli.Streams) error {
+	done := terminal.Progress(s.Err, "looking for "+c.ID)
+	defer done() // where it returns early
 	file, record, err := c.find()
 	if err != nil {
 		return err
@@ -167,6 +172,7 @@ func (c explainCmd) replay(ctx context.Context, cfg *config.Config, s cli.Stream
 	if err != nil {
 		return err
 	}
+	done()
 	if c.JSON {
 		err = explain.RecordedJSON(s.Out, x)
 	} else {

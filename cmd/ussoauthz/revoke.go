@@ -14,6 +14,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/revocation"
+	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -179,7 +180,10 @@ func (c revokeCmd) write(cfg *config.Config, s cli.Streams) error {
 	if r := cfg.Revocation.Redis; r.Enabled() {
 		ctx, cancel := context.WithTimeout(context.Background(), redisWait)
 		defer cancel()
-		told(r.URL, r.Write(ctx, e))
+		done := terminal.Progress(s.Err, "writing to Redis")
+		err := r.Write(ctx, e)
+		done()
+		told(r.URL, err)
 	}
 	if file := cfg.Revocation.File; file != "" {
 		told(file, revocation.Append(file, e))
