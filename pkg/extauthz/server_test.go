@@ -235,10 +235,15 @@ func FuzzCheck(f *testing.F) {
 // FuzzPath compares with the rule itself: what is accepted decodes to segments
 // that no second decoding, cleaning or splitting changes.
 func FuzzPath(f *testing.F) {
+	seeds := 0
 	for _, a := range readAttacks(f) {
 		if a.Target != nil {
 			f.Add(*a.Target)
+			seeds++
 		}
+	}
+	if seeds < 50 {
+		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
 		segments, err := extauthz.SplitPath(target)

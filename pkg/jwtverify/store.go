@@ -98,6 +98,8 @@ func readKept(name, origin string) (*kept, error) {
 		return nil, errors.New("is no regular file")
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, fmt.Errorf("can be written by others (mode %o)", info.Mode().Perm())
+	case !ours(info):
+		return nil, errors.New("belongs to another user")
 	case info.Size() > maxKeySetBytes+maxMeta:
 		return nil, fmt.Errorf("is larger than %d bytes", maxKeySetBytes+maxMeta)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -94,5 +95,29 @@ func TestKeptKeysThatAreOutdated(t *testing.T) {
 			restarted("a", nil)
 			restarted("leaked", jwtverify.ErrUnknownKey)
 		})
+	})
+}
+
+// A file of another user is not used, whatever it says: that user chose it.
+func TestKeptKeysOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("files can be given away by root alone")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		dir, server := t.TempDir(), newKeyServer(jwks("a"))
+		withStore(t, dir, server, func(f *jwtverify.Fetcher, _ *jwtverify.KeyStore) {
+			defer open(t, f, jwtverify.RemoteConfig{}).Close()
+			synctest.Wait()
+		})
+		must(0, os.Chown(keptFile(t, dir), 12345, 12345))
+		server.fail(http.StatusBadGateway)
+		log := withStore(t, dir, server, func(f *jwtverify.Fetcher, _ *jwtverify.KeyStore) {
+			r := open(t, f, jwtverify.RemoteConfig{})
+			defer r.Close()
+			find(t, r, "a", jwtverify.ErrKeysUnavailable)
+		})
+		if !strings.Contains(log, "belongs to another user") {
+			t.Errorf("log:\n%s", log)
+		}
 	})
 }
