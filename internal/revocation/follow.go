@@ -124,12 +124,24 @@ func (f *follower) session(ctx context.Context) error {
 	case <-f.again: // asked for in an earlier session, about another server maybe
 	default:
 	}
-	var heard atomic.Int64
-	heard.Store(time.Now().UnixNano())
-	running.Go(func() { end(attempt(func() error { return f.listen(ctx, sub, &heard) })) })
-	running.Go(func() { end(attempt(func() error { return ping(ctx, sub, &heard) })) })
+	heard := &listener{since: time.Now()}
+	running.Go(func() { end(attempt(func() error { return f.listen(ctx, sub, heard) })) })
+	running.Go(func() { end(attempt(func() error { return ping(ctx, sub, heard) })) })
 	end(attempt(func() error { return f.reading(ctx, client) }))
 	return context.Cause(ctx)
+}
+
+// listener knows when it last heard anything. It keeps to the monotonic clock: a
+// wall clock that is set back would hide a connection that is dead.
+type listener struct {
+	since time.Time
+	last  atomic.Int64 // nanoseconds after since
+}
+
+func (l *listener) hears() { l.last.Store(int64(time.Since(l.since))) }
+
+func (l *listener) silence() time.Duration {
+	return time.Since(l.since) - time.Duration(l.last.Load())
 }
 
 // attempt turns a panic into an error: the library trusts the shape of what a
@@ -155,14 +167,14 @@ func subscribed(ctx context.Context, sub *redis.PubSub) error {
 }
 
 // listen takes messages until the connection breaks.
-func (f *follower) listen(ctx context.Context, sub *redis.PubSub, heard *atomic.Int64) error {
+func (f *follower) listen(ctx context.Context, sub *redis.PubSub, heard *listener) error {
 	told := 0
 	for {
 		answer, err := sub.Receive(ctx)
 		if err != nil {
 			return fmt.Errorf("listening: %w", err)
 		}
-		heard.Store(time.Now().UnixNano())
+		heard.hears()
 		m, ok := answer.(*redis.Message)
 		if !ok {
 			continue // a pong
@@ -194,7 +206,7 @@ func (f *follower) message(text string) error {
 }
 
 // ping finds out when a connection is broken that does not say so.
-func ping(ctx context.Context, sub *redis.PubSub, heard *atomic.Int64) error {
+func ping(ctx context.Context, sub *redis.PubSub, heard *listener) error {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
 	for {
@@ -203,7 +215,7 @@ func ping(ctx context.Context, sub *redis.PubSub, heard *atomic.Int64) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		if silence := time.Since(time.Unix(0, heard.Load())); silence > pingEvery*3/2 {
+		if silence := heard.silence(); silence > pingEvery*3/2 {
 			return fmt.Errorf("no answer for %v", silence.Round(100*time.Millisecond))
 		}
 		if err := sub.Ping(ctx); err != nil {
