@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/ussoio/ussoauthz/internal/metrics"
@@ -305,6 +306,33 @@ func TestExemplars(t *testing.T) {
 	}
 	if want := `ussoauthz_check_duration_seconds_bucket{le="1e-05"} 1 # {trace_id="0af7651916cd43dd8448eb211c80319c"} 1e-05`; !strings.Contains(string(text), want) {
 		t.Errorf("no exemplar in\n%s", text)
+	}
+}
+
+// A scrape by protobuf, as Prometheus asks where it takes native histograms, gets
+// native and classic buckets at once.
+func TestNativeScrape(t *testing.T) {
+	m := metrics.New(10, state{})
+	m.Use(directory(t))
+	m.Record(record(nil, -1, answers.Allowed), sampled)
+	request := httptest.NewRequest("GET", "/metrics", nil)
+	request.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	response := httptest.NewRecorder()
+	m.ServeHTTP(response, request)
+	decoder := expfmt.NewDecoder(response.Body, expfmt.ResponseFormat(response.Header()))
+	for {
+		var family dto.MetricFamily
+		if err := decoder.Decode(&family); err != nil {
+			t.Fatalf("no ussoauthz_check_duration_seconds: %v", err)
+		}
+		if family.GetName() != "ussoauthz_check_duration_seconds" {
+			continue
+		}
+		h := family.Metric[0].Histogram
+		if h.Schema == nil || len(h.PositiveSpan) == 0 || len(h.Bucket) < 10 || h.GetSampleCount() != 1 {
+			t.Errorf("not native and classic at once: %v", h)
+		}
+		return
 	}
 }
 
