@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	// budget is the garbage to wait for, in bytes. Go's own rule, as much as
-	// there are live objects, makes a service that keeps little collect all the
-	// time; several times as much would make one that keeps much hold it all.
-	budget = 112 << 20
+	// target is what live objects and garbage together may take, in bytes. Go's
+	// own rule, as much garbage as there are live objects, makes a service that
+	// keeps little collect all the time; several times as much would make one
+	// that keeps much hold it all.
+	target = 256 << 20
 
 	mostPercent  = 400
-	leastPercent = 50 // below Go's own 100: a service that keeps much must not hold twice of it
+	leastPercent = 40 // below Go's own 100: a service that keeps much must not hold twice of it
 
 	// limitRatio is the part of its container's memory that Go may take before
 	// it collects in earnest; the rest is for what is not Go's heap.
@@ -57,7 +58,8 @@ func follow(ctx context.Context) {
 	}, ctx)
 }
 
-// percent is the GOGC that leaves budget as garbage beside that many live bytes.
+// percent is the GOGC that lets garbage fill target beside that many live bytes.
 func percent(live uint64) int {
-	return int(min(mostPercent, max(leastPercent, 100*budget/max(live, 1))))
+	room := target - min(target, live)
+	return int(min(mostPercent, max(leastPercent, 100*room/max(live, 1))))
 }

@@ -13,7 +13,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 12 * mib: 400, 24 * mib: 200, 48 * mib: 100, 75 * mib: 64, 96 * mib: 50, 4096 * mib: 50} {
+	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 51 * mib: 400, 64 * mib: 300, 128 * mib: 100, 170 * mib: 50, 256 * mib: 40, 4096 * mib: 40} {
 		if got := collector.Percent(live); got != want {
 			t.Errorf("%d MiB live: %d, want %d", live/mib, got, want)
 		}
@@ -62,7 +62,7 @@ func TestFit(t *testing.T) {
 		collector.Fit(ctx, log)
 		collectUntil(t, 400)
 		live := make([]byte, 512<<20) // never touched, so that it takes no memory
-		collectUntil(t, 50)
+		collectUntil(t, 40)
 		runtime.KeepAlive(live)
 		collectUntil(t, 400)
 		stop()

@@ -68,7 +68,7 @@ func TestAllocations(t *testing.T) {
 	}{
 		{"reading: the attributes' closure", 1, extauthz.Reading(check)},
 		{"parsing", 0, extauthz.Parsing(m)},
-		{"deciding: the road, the route's parameter", 2 + ofPolicy, func() { a.Authorize(context.Background(), m) }},
+		{"deciding: the road, the route's parameter", 2 + ofPolicy, extauthz.Walking(a, m)},
 		{"writing: the answer", 1, func() { extauthz.Encode(answer) }},
 		{"all: the check's bytes, the road, the closure, the parameter, the answer", 5 + ofPolicy, func() { extauthz.AnswerBytes(s, data) }},
 	} {
@@ -121,7 +121,7 @@ func BenchmarkStages(b *testing.B) {
 		{"verify", func() { _, _ = tenant.Verifier.Verify(context.Background(), w.tokens["alice"]) }},
 		{"match", func() { tenant.Routes.Match(m.Method, []string{"me"}) }},
 		{"policy", extauthz.Deciding(a, m)},
-		{"authorize", func() { a.Authorize(context.Background(), m) }},
+		{"authorize", extauthz.Walking(a, m)},
 		{"encode", func() { extauthz.Encode(answer) }},
 		{"all", func() { extauthz.AnswerBytes(s, data) }},
 	} {

@@ -37,8 +37,8 @@ type Answer struct {
 	Metadata       map[string]any // of the policy's own
 	Err            error          // why, for logs; never for the client
 
-	// What Headers and RemoveHeaders of an allow begin with, written already;
-	// nil: nothing is.
+	// What an allow sets and removes for its identity, written already, and in
+	// no list; nil: nothing is.
 	prepared *prepared
 }
 

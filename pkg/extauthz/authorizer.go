@@ -81,10 +81,26 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 // Authorize decides about one request. It always returns an answer, whatever
 // the message holds: what it can't decide is a denial with a reason.
 func (a *Authorizer) Authorize(ctx context.Context, m *Message) *Answer {
-	return a.authorize(ctx, m, &road{})
+	r := &road{}
+	return a.whole(a.authorize(ctx, m, r), r)
 }
 
-// authorize is Authorize on a road that nobody has walked.
+// whole adds the identity's fields to an allow. Its bytes need no such lists.
+func (a *Authorizer) whole(answer *Answer, r *road) *Answer {
+	if answer.prepared == nil {
+		return answer
+	}
+	f, err := a.headers.fields(r.identity, r.tenant.ID)
+	if err != nil { // it was none a moment before
+		return answer.deny(answers.TokenInvalid, err)
+	}
+	answer.Headers, answer.RemoveHeaders = append(f.set, answer.Headers...), append(f.remove, answer.RemoveHeaders...)
+	answer.prepared = nil
+	return answer
+}
+
+// authorize is Authorize on a road that nobody has walked. An allow's lists lack
+// what is prepared.
 func (a *Authorizer) authorize(ctx context.Context, m *Message, r *road) (answer *Answer) {
 	answer = &r.answer
 	// A fault of ours must not become a gRPC error, which Envoy may be told to
@@ -167,7 +183,6 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 		answer.deny(answers.TokenInvalid, err)
 		return
 	}
-	answer.Headers, answer.RemoveHeaders = answer.prepared.set, answer.prepared.remove
 	r.record.reached(StageVerify)
 	// 4. The route.
 	r.ask(m)
@@ -276,8 +291,8 @@ func (r *road) ask(m *Message) {
 }
 
 // mutate adds to an allow what the policy and the configuration change in the
-// request. The identity headers are already in the answer, and nobody else may
-// name one of them.
+// request. The identity headers are prepared, and nobody else may name one of
+// them.
 func (a *Authorizer) mutate(r *road, answer *Answer) error {
 	d := &r.decision
 	for _, h := range d.Headers {

@@ -59,13 +59,11 @@ func (w *writer) allow(a *Answer) {
 	status := w.open(responseStatus) // code 0 is written by leaving it out
 	w.close(status)
 	ok := w.open(responseOK)
-	set, remove := a.Headers, a.RemoveHeaders
 	if p := a.prepared; p != nil {
 		w.b = append(w.b, p.response...)
-		set, remove = set[len(p.set):], remove[len(p.remove):]
 	}
-	w.overwrite(okHeaders, set)
-	w.names(okHeadersToRemove, remove)
+	w.overwrite(okHeaders, a.Headers)
+	w.names(okHeadersToRemove, a.RemoveHeaders)
 	w.add(okResponseHeaders, a.ResponseHeaders)
 	for _, p := range a.SetQuery {
 		w.pair(okSetQueryParameters, escapeQuery(p.Name), escapeQuery(p.Value))

@@ -104,7 +104,11 @@ func escaped(s string) string {
 
 func requireSameAnswer(t testing.TB, a *extauthz.Answer) {
 	t.Helper()
-	b := extauthz.Encode(a)
+	requireSameBytes(t, extauthz.Encode(a), a)
+}
+
+func requireSameBytes(t testing.TB, b []byte, a *extauthz.Answer) {
+	t.Helper()
 	got, err := decodeResponse(b)
 	if err != nil {
 		t.Fatalf("%+v: %v", a, err)
@@ -154,7 +158,8 @@ func TestAnswersOfAttacks(t *testing.T) {
 			continue
 		}
 		for range 2 { // a fresh token and a cached one
-			answer := a.Authorize(t.Context(), m)
+			b, answer := extauthz.Sent(a, m)
+			requireSameBytes(t, b, answer) // what was prepared for the identity
 			requireSameAnswer(t, answer)
 			if answer.Allowed {
 				allowed++

@@ -58,7 +58,7 @@ const (
 // one who may see them.
 func (a *Authorizer) Explain(ctx context.Context, m *Message) *Explanation {
 	e := explainer{a: a, m: m, x: &Explanation{}}
-	e.x.Answer = a.authorize(ctx, m, &e.road)
+	e.x.Answer = a.whole(a.authorize(ctx, m, &e.road), &e.road)
 	e.requestStep()
 	if e.road.req != nil {
 		e.tenantStep()

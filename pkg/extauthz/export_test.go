@@ -43,6 +43,14 @@ func Refuse(reason answers.Reason) *Answer { return refuse(reason, nil) }
 // Encode returns an answer as it is sent.
 func Encode(a *Answer) []byte { return encode(a) }
 
+// Sent returns an answer as a Server sends it, and as Authorize returns it.
+func Sent(a *Authorizer, m *Message) ([]byte, *Answer) {
+	r := &road{}
+	answer := a.authorize(context.Background(), m, r)
+	b := encode(answer)
+	return b, a.whole(answer, r)
+}
+
 // CheckBytes takes the bytes of a check through the codec and the server, as
 // grpc-go does, without a connection.
 func CheckBytes(s *Server, b []byte) *authv3.CheckResponse {
@@ -78,6 +86,11 @@ func Parsing(m *Message) func() {
 			panic(err)
 		}
 	}
+}
+
+// Walking returns a message's road, as a Server walks it.
+func Walking(a *Authorizer, m *Message) func() {
+	return func() { a.authorize(context.Background(), m, &road{}) }
 }
 
 // Deciding returns the policy's part of a message's road.

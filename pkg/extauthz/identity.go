@@ -57,8 +57,8 @@ func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 		h.claims = append(h.claims, claimHeader{name, names.Claims[header]})
 		h.own(name)
 	}
-	h.nobody = &prepared{by: h, remove: h.all}
-	h.nobody.encode(new(writer))
+	h.nobody = &prepared{by: h}
+	h.nobody.encode(new(writer), fields{remove: h.all})
 	return h
 }
 
@@ -100,10 +100,7 @@ type prepared struct {
 	by     *identityHeaders // who made it: a reload may name other headers
 	tenant string
 
-	set    []policy.Header
-	remove []string
-
-	// set and remove as an OkHttpResponse has them; tenant, subject and
+	// The identity's fields as an OkHttpResponse has them; tenant, subject and
 	// workspace as the metadata has them.
 	response, metadata []byte
 }
@@ -118,13 +115,14 @@ func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepa
 	if p, ok := id.Derived.Load().(*prepared); ok && p.by == h && p.tenant == tenant {
 		return p, nil
 	}
-	p := &prepared{by: h, tenant: tenant, set: make([]policy.Header, 0, len(h.all))}
-	if err := p.read(id); err != nil {
+	f, err := h.fields(id, tenant)
+	if err != nil {
 		return nil, err
 	}
 	w := writers.Get().(*writer)
 	defer w.release()
-	p.encode(w)
+	p := &prepared{by: h, tenant: tenant}
+	p.encode(w, f)
 	w.b = w.b[:0]
 	w.identity(tenant, subject(id), id.WorkspaceID)
 	p.metadata = bytes.Clone(w.b)
@@ -132,66 +130,72 @@ func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepa
 	return p, nil
 }
 
-// read takes the headers' values from the identity, if they can be that.
-func (p *prepared) read(id *jwtverify.Identity) error {
-	names := &p.by.names
+func (p *prepared) encode(w *writer, f fields) {
+	w.overwrite(okHeaders, f.set)
+	w.names(okHeadersToRemove, f.remove)
+	p.response = bytes.Clone(w.b)
+}
+
+// fields are all identity headers of a request: those with a value, and the
+// names of those without one.
+type fields struct {
+	set    []policy.Header
+	remove []string
+}
+
+// fields takes the headers' values from the identity, if they can be that.
+func (h *identityHeaders) fields(id *jwtverify.Identity, tenant string) (fields, error) {
+	f := fields{set: make([]policy.Header, 0, len(h.all))}
+	if id == nil {
+		f.remove = slices.Clone(h.all)
+		return f, nil
+	}
 	roles, err := join("role", id.Roles, ",")
 	if err != nil {
-		return err
+		return f, err
 	}
 	scopes, err := join("scope", id.Scopes, " ")
 	if err != nil {
-		return err
+		return f, err
 	}
 	for _, plain := range []struct{ what, value string }{{"user id", id.UserID}, {"workspace id", id.WorkspaceID}} {
 		if !visible(plain.value) {
-			return fmt.Errorf("%w: the %s", errHeaderValue, plain.what)
+			return f, fmt.Errorf("%w: the %s", errHeaderValue, plain.what)
 		}
 	}
 	// It is no header where there is a user id too, but goes to logs, Envoy's among them.
 	if hasControl(id.Subject) || len(id.Subject) > maxElement {
-		return fmt.Errorf("%w: the subject", errHeaderValue)
+		return f, fmt.Errorf("%w: the subject", errHeaderValue)
 	}
-	p.setOrRemove(names.UserID, id.UserID)
-	p.setOrRemove(names.TenantID, p.tenant)
-	p.setOrRemove(names.WorkspaceID, id.WorkspaceID)
-	p.setOrRemove(names.Roles, roles)
-	p.setOrRemove(names.Scopes, scopes)
-	for _, c := range p.by.claims {
+	f.setOrRemove(h.names.UserID, id.UserID)
+	f.setOrRemove(h.names.TenantID, tenant)
+	f.setOrRemove(h.names.WorkspaceID, id.WorkspaceID)
+	f.setOrRemove(h.names.Roles, roles)
+	f.setOrRemove(h.names.Scopes, scopes)
+	for _, c := range h.claims {
 		value, err := claimValue(id.Claims.Get(c.claim))
 		if err != nil {
-			return fmt.Errorf("%w %q", err, c.claim)
+			return f, fmt.Errorf("%w %q", err, c.claim)
 		}
-		p.setOrRemove(c.header, value)
+		f.setOrRemove(c.header, value)
 	}
-	return nil
+	return f, nil
 }
 
-func (p *prepared) setOrRemove(name, value string) {
+func (f *fields) setOrRemove(name, value string) {
 	switch {
 	case name == "":
 	case value == "": // an empty header would be sent, even where there was none
-		p.remove = append(p.remove, name)
+		f.remove = append(f.remove, name)
 	default:
-		p.set = append(p.set, policy.Header{Name: name, Value: value})
+		f.set = append(f.set, policy.Header{Name: name, Value: value})
 	}
-}
-
-// encode ends the making: what set and remove hold is fixed from here on.
-func (p *prepared) encode(w *writer) {
-	w.overwrite(okHeaders, p.set)
-	w.names(okHeadersToRemove, p.remove)
-	p.set, p.remove, p.response = slices.Clip(p.set), slices.Clip(p.remove), bytes.Clone(w.b)
 }
 
 // size is about how many bytes it keeps in memory.
 func (p *prepared) size() int {
-	const itself, header, name = 160, 32, 16
-	size := itself + header*len(p.by.all) + name*len(p.by.all) + cap(p.response) + cap(p.metadata)
-	for _, h := range p.set {
-		size += len(h.Value)
-	}
-	return size
+	const itself = 96
+	return itself + cap(p.response) + cap(p.metadata)
 }
 
 // removeSpoofs removes what a client sent in the hope that somebody behind us

@@ -27,7 +27,7 @@ type Observer interface {
 // Record tells one check. It holds the credential of the request, in
 // Message.Headers and Input.Headers: an observer MUST NOT let that out.
 type Record struct {
-	Answer  *Answer
+	Answer  *Answer               // of an allow without the headers of its identity
 	Start   time.Time             // when the check had arrived
 	Ends    [Stages]time.Duration // since Start; 0: the stage was not reached, or failed
 	Message *Message              // nil: the check could not be read
