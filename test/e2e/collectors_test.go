@@ -201,3 +201,64 @@ func allowAll(t *testing.T, address string, issuer *jwttest.Issuer, each int) ti
 	}
 	return longest
 }
+
+// A standard error that nobody reads costs lines of the log, which are counted,
+// and stalls no check and no end.
+func TestNobodyReadsTheLog(t *testing.T) {
+	issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://live.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := jwttest.NewServer(issuer)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	socket, file := "unix://"+filepath.Join(dir, "s"), filepath.Join(dir, "ussoauthz.yaml")
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stack.Stack{AuthzAdmin: "http://" + admin.Addr().String()}
+	text := fmt.Sprintf(`
+listen: %q
+admin: {listen: %q}
+log: {level: debug} # a line for each allow
+shutdown: {drain: 0s}
+tenants:
+  live: {hosts: [live.example], issuer: "https://live.example", audience: posts, jwks_url: %q}
+routes:
+  - match: /
+`, socket, admin.Addr(), server.JWKSURL())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, stderr, err := os.Pipe() // after 64 KiB each write to it waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = log.Close(), stderr.Close() }()
+	process, err := stack.StartProcess("ussoauthz", stderr, nil, binaries.ussoauthz, "serve", "-c", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(process.Kill)
+	eventually(t, func() bool {
+		response, err := http.Get(s.AuthzAdmin + "/readyz")
+		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	})
+	if slowest := allowAll(t, socket, issuer, 2000); slowest > 2*time.Second {
+		t.Errorf("a check took %v", slowest)
+	}
+	eventually(t, func() bool {
+		return regexp.MustCompile(`(?m)^ussoauthz_log_dropped_total [1-9]`).MatchString(metricsPage(t, s))
+	})
+	stop := time.Now()
+	if err := process.Stop(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(stop); took > 5*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+}
