@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,7 +25,7 @@ func mirror(f *testing.F, member string) *policy.Engine {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		f.Fatal(err)
 	}
-	engine, err := policy.New(f.Context(), policy.Config{Entrypoint: "mirror/decision", Paths: []string{name}})
+	engine, err := policy.New(f.Context(), policy.Config{Entrypoint: "mirror/decision", Paths: []string{name}, Timeout: 10 * time.Second})
 	if err != nil {
 		f.Fatal(err)
 	}
