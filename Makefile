@@ -62,6 +62,10 @@ unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detecto
 e2e: redis ## the whole road through a real Envoy, and what the documents show
 	$(GO) test -count 1 -timeout 20m ./test/...
 
+.PHONY: uncached
+uncached: ## the same answers with every cache switched off
+	@GO=$(GO) test/uncached.sh ./pkg/extauthz ./pkg/tenants ./internal/... ./cmd/... ./test/e2e
+
 .PHONY: interop
 interop: ## a real OpenID provider and the real USSO SDK; needs node and python3
 	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/...
