@@ -20,7 +20,7 @@ const (
 	// that keeps much hold it all.
 	target = 256 << 20
 
-	mostPercent  = 400
+	mostPercent  = 200
 	leastPercent = 40 // below Go's own 100: a service that keeps much must not hold twice of it
 
 	// limitRatio is the part of its container's memory that Go may take before
