@@ -14,14 +14,18 @@ import (
 )
 
 const (
-	// target is what live objects and garbage together may take, in bytes. Go's
-	// own rule, as much garbage as there are live objects, makes a service that
-	// keeps little collect all the time; several times as much would make one
-	// that keeps much hold it all.
-	target = 256 << 20
+	// budget is the garbage that may wait in any case, in bytes, up to mostPercent.
+	// Go's own rule, as much garbage as there are live objects, makes a service
+	// that keeps little collect all the time.
+	budget      = 48 << 20
+	mostPercent = 400
 
-	mostPercent  = 200
-	leastPercent = 40 // below Go's own 100: a service that keeps much must not hold twice of it
+	// target is what live objects and garbage may take together, in bytes, with
+	// usualPercent at most. What keeps more than that collects as often as its
+	// memory demands, which must not be twice of what is live.
+	target       = 256 << 20
+	usualPercent = 200
+	leastPercent = 40
 
 	// limitRatio is the part of its container's memory that Go may take before
 	// it collects in earnest; the rest is for what is not Go's heap.
@@ -58,8 +62,10 @@ func follow(ctx context.Context) {
 	}, ctx)
 }
 
-// percent is the GOGC that lets garbage fill target beside that many live bytes.
+// percent is the GOGC beside that many live bytes.
 func percent(live uint64) int {
-	room := target - min(target, live)
-	return int(min(mostPercent, max(leastPercent, 100*room/max(live, 1))))
+	live = max(live, 1)
+	small := min(mostPercent, 100*budget/live)
+	usual := min(usualPercent, 100*(max(target, live)-live)/live)
+	return int(max(small, usual, leastPercent)) // #nosec G115 -- at most mostPercent
 }

@@ -13,7 +13,7 @@ import (
 
 func TestPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 200, 4 * mib: 200, 85 * mib: 200, 100 * mib: 156, 128 * mib: 100, 170 * mib: 50, 256 * mib: 40, 4096 * mib: 40} {
+	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 12 * mib: 400, 16 * mib: 300, 24 * mib: 200, 85 * mib: 200, 100 * mib: 156, 256 * mib: 40, 4096 * mib: 40} {
 		if got := collector.Percent(live); got != want {
 			t.Errorf("%d MiB live: %d, want %d", live/mib, got, want)
 		}
@@ -60,11 +60,11 @@ func TestFit(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		collector.Fit(ctx, log)
-		collectUntil(t, 200)
+		collectUntil(t, 400)
 		live := make([]byte, 512<<20) // never touched, so that it takes no memory
 		collectUntil(t, 40)
 		runtime.KeepAlive(live)
-		collectUntil(t, 200)
+		collectUntil(t, 400)
 		stop()
 		runtime.GC() // the last cleanup
 	})
