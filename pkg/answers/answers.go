@@ -172,6 +172,7 @@ func (r Reason) Challenge(realm string, scopes []string) string {
 		realm = "ussoauthz"
 	}
 	var b strings.Builder
+	b.Grow(len(realm) + 64) // usually enough: many denials can come at once
 	b.WriteString(`Bearer realm=`)
 	quote(&b, realm)
 	if row.Challenge != "" {

@@ -58,6 +58,7 @@ func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
 	if d.Status != 0 {
 		a.Status = d.Status
 	}
+	a.Headers = make([]policy.Header, 0, 3+len(d.Headers))
 	if d.Body != nil {
 		a.Body = []byte(*d.Body)
 	} else {

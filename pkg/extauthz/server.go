@@ -142,14 +142,14 @@ func (s *Server) logAnswer(ctx context.Context, a *Answer, start time.Time) {
 	if s.log == nil || !s.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 7),
 		slog.String("decision_id", a.DecisionID),
 		slog.String("reason", string(a.Reason)),
 		slog.String("tenant", a.Tenant),
 		slog.String("sub", a.Subject),
 		slog.String("route", a.Route),
 		slog.Duration("took", time.Since(start)),
-	}
+	)
 	if a.Err != nil {
 		attrs = append(attrs, slog.String("error", shorten(a.Err.Error())))
 	}

@@ -3,6 +3,7 @@ package jwtverify
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Algorithm names a signature algorithm as a JWS header does (RFC 7518, 3.1).
@@ -73,7 +74,7 @@ func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
 // bytes.
 func quote(s string) string {
 	if len(s) > 64 {
-		return fmt.Sprintf("%q…", s[:64])
+		return strconv.Quote(s[:64]) + "…"
 	}
-	return fmt.Sprintf("%q", s)
+	return strconv.Quote(s)
 }
