@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -130,7 +131,12 @@ func try(ctx context.Context, m mutant, limit time.Duration) outcome {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	command := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count", "1", "-failfast", "-vet", "off", m.dir)
+	// A loop that lost its end can take all memory of the machine, and outlive
+	// go test where that alone is ended.
+	command := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8388608 && exec "$0" "$@"`,
+		"go", "test", "-overlay", overlay, "-count", "1", "-failfast", "-vet", "off", m.dir)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	output, err := command.CombinedOutput()
 	switch {
 	case err == nil:
