@@ -61,7 +61,7 @@ func (c *serveCmd) run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	var level slog.LevelVar
-	lines := linebuffer.New(s.Err, logBuffer)
+	lines := linebuffer.NewWriter(s.Err, logBuffer)
 	defer closeLog(ctx, lines)
 	log := newLogger(cfg.Log, &level, lines)
 	for _, w := range cfg.Warnings {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/linebuffer"
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -51,26 +52,28 @@ func New(cfg config.DecisionLog, o Options) (*Log, error) {
 		l.masks = append(l.masks, policy.Mask{Op: m.Op, Path: m.Path, Value: m.Value})
 	}
 	if cfg.Console {
-		l.add("console", &console{o.Console}, cfg, o)
+		l.add("console", &console{o.Console}, o.Log)
 	}
 	if cfg.File.Path != "" {
 		f, err := openFile(cfg.File)
 		if err != nil {
 			return nil, fmt.Errorf("decision_log.file: %w", err)
 		}
-		l.add("file", f, cfg, o)
+		l.add("file", f, o.Log)
 	}
 	if cfg.Service.URL != "" {
 		s, err := newService(cfg.Service, o.Labels)
 		if err != nil {
 			return nil, fmt.Errorf("decision_log.service: %w", err)
 		}
-		s.report = l.add("service", s, cfg, o).report
+		s.report = l.add("service", s, o.Log).report
 	}
-	for _, p := range l.pipes {
-		ctx, abandon := context.WithCancel(context.Background())
-		p.abandon = abandon
-		go p.run(ctx)
+	for _, p := range l.pipes { // now that all of them are open
+		delay := fileDelay
+		if p.name == "service" {
+			delay = cfg.Service.Delay
+		}
+		p.lines = linebuffer.New(int(cfg.Buffer), delay, p.flush)
 	}
 	return l, nil
 }
@@ -95,7 +98,7 @@ func (l *Log) Record(r *extauthz.Record, trace tracecontext.Context) {
 		return
 	}
 	buffer := lines.Get().(*[]byte)
-	line := appendLine((*buffer)[:0], r, trace, l.input)
+	line := append(appendLine((*buffer)[:0], r, trace, l.input), '\n')
 	for _, p := range l.pipes {
 		p.push(line)
 	}
@@ -113,7 +116,7 @@ func (l *Log) Close(ctx context.Context) error {
 	}
 	var faults []error
 	for _, p := range l.pipes {
-		p.stop()
+		p.lines.Stop()
 	}
 	for _, p := range l.pipes {
 		if err := p.wait(ctx); err != nil {
@@ -162,17 +165,8 @@ func (c *console) write(_ context.Context, chunk []byte, _ int) (lost int, err e
 
 func (c *console) close() error { return nil }
 
-func (l *Log) add(name string, w writer, cfg config.DecisionLog, o Options) *pipe {
-	delay := fileDelay
-	if name == "service" {
-		delay = cfg.Service.Delay
-	}
-	p := &pipe{
-		name: name, writer: w, limit: int(cfg.Buffer), delay: delay, mask: l.mask, log: o.Log,
-		filling: make([]byte, 0, firstSize(int(cfg.Buffer))),
-		wake:    make(chan struct{}, 1), hurry: make(chan struct{}, 1),
-		stopped: make(chan struct{}), done: make(chan struct{}),
-	}
+func (l *Log) add(name string, w writer, log *slog.Logger) *pipe {
+	p := &pipe{name: name, writer: w, mask: l.mask, log: log}
 	l.pipes = append(l.pipes, p)
 	return p
 }

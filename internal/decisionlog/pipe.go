@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/ussoio/ussoauthz/internal/linebuffer"
 )
 
 // writer takes whole lines, count of them, each with its line break. It tells
@@ -18,115 +17,27 @@ type writer interface {
 	close() error
 }
 
-// pipe is the bounded way from the checks to one writer: two buffers, of which
-// one is filled by the checks while the other is written. The lock is held for
-// one copy of a line.
+// pipe is the way from the checks to one writer, which they do not wait for.
 type pipe struct {
 	name   string
 	writer writer
-	limit  int           // of each buffer; under mu
-	delay  time.Duration // gathers lines that long, so that a write is worth it
+	lines  *linebuffer.Buffer
 	mask   func(chunk []byte) (masked []byte, lost int, err error)
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	filling []byte
-	count   int
-
-	wake    chan struct{} // a first line is waiting
-	hurry   chan struct{} // half of the buffer is full
-	stopped chan struct{}
-	once    sync.Once
-	done    chan struct{}
-	abandon context.CancelFunc // of ctx
-
 	written, full, failed, masking atomic.Int64
-	failing                        bool // of run alone: a fault is told once
+	failing                        bool // of flush alone: a fault is told once
 }
-
-// firstSize is the capacity of a buffer to begin with: to grow it, a check would
-// copy it.
-func firstSize(limit int) int { return min(limit, 1<<20) }
 
 // push adds a line or drops it.
 func (p *pipe) push(line []byte) {
-	p.mu.Lock()
-	if len(p.filling)+len(line)+1 > p.limit {
-		p.mu.Unlock()
+	if !p.lines.Add(line) {
 		p.full.Add(1)
-		return
-	}
-	before := len(p.filling)
-	p.filling = append(append(p.filling, line...), '\n')
-	half := before < p.limit/2 && len(p.filling) >= p.limit/2
-	p.count++
-	p.mu.Unlock()
-	if before == 0 {
-		signal(p.wake)
-	}
-	if half {
-		signal(p.hurry)
 	}
 }
 
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// take swaps the buffers. After the last time there is no place any more.
-func (p *pipe) take(empty []byte, last bool) (chunk []byte, count int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if last {
-		p.limit = 0
-	}
-	chunk, count = p.filling, p.count
-	p.filling, p.count = empty[:0], 0
-	return chunk, count
-}
-
-// run writes until stop, and then what is left.
-func (p *pipe) run(ctx context.Context) {
-	defer close(p.done)
-	defer p.abandon()
-	spare := make([]byte, 0, firstSize(p.limit))
-	for last := false; !last; {
-		last = p.gather()
-		chunk, count := p.take(spare, last)
-		p.flush(ctx, chunk, count)
-		spare = chunk
-	}
-	if err := p.writer.close(); err != nil {
-		p.log.Error("closing the decision log failed", slog.String("writer", p.name), slog.String("error", err.Error()))
-	}
-}
-
-// gather waits for lines, and then for more of them. last says that it is the
-// last time.
-func (p *pipe) gather() (last bool) {
-	select {
-	case <-p.wake:
-	case <-p.stopped:
-		return true
-	}
-	timer := time.NewTimer(p.delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.hurry:
-	case <-p.stopped:
-		return true
-	}
-	return false
-}
-
+// flush writes lines, of which there is one at least.
 func (p *pipe) flush(ctx context.Context, chunk []byte, count int) {
-	if count == 0 {
-		return
-	}
 	masked, lost, fault := p.mask(chunk)
 	p.masking.Add(int64(lost))
 	if count -= lost; count > 0 {
@@ -151,21 +62,16 @@ func (p *pipe) report(err error) {
 	p.failing = err != nil
 }
 
-func (p *pipe) stop() { p.once.Do(func() { close(p.stopped) }) }
-
 // wait waits for the last flush; at the end of ctx it abandons it.
 func (p *pipe) wait(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
+	err := p.lines.Wait(ctx)
+	if !p.lines.Ended() {
+		return err // the writer is still at it
 	}
-	p.abandon()
-	select {
-	case <-p.done:
-	case <-time.After(100 * time.Millisecond): // a write that nothing ends, to a pipe that nobody reads
+	if fault := p.writer.close(); fault != nil {
+		p.log.Error("closing the decision log failed", slog.String("writer", p.name), slog.String("error", fault.Error()))
 	}
-	return fmt.Errorf("gave up: %w", ctx.Err())
+	return err
 }
 
 func (p *pipe) stats() Stats {

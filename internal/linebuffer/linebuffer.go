@@ -1,124 +1,152 @@
-// Package linebuffer keeps a log from holding up those who write to it: a pipe
-// that nobody reads, or a slow disk, must not stall a check.
+// Package linebuffer keeps those who write lines from waiting for whoever takes
+// them: a pipe that nobody reads, a slow disk or a service that is down must not
+// stall a check.
 package linebuffer
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// gathering is how long lines wait for more of them: many denials cost one
-// write. It is also what a process that is killed may lose of its log.
-const gathering = 10 * time.Millisecond
-
-// Writer passes lines on from bounded memory. What finds no place there is
-// dropped and counted. It is safe for concurrent use.
-type Writer struct {
-	to    io.Writer
+// Buffer is the bounded way of lines to where they are written: two pieces of
+// memory, of which one is filled while the other is written. Its lock is held for
+// one copy of a line. It is safe for concurrent use.
+type Buffer struct {
 	limit int
+	delay time.Duration
+	write func(ctx context.Context, chunk []byte, lines int)
 
 	mu      sync.Mutex
-	waiting []byte
-	closed  bool // from here on Write passes lines on by itself
+	filling []byte
+	count   int
+	ended   bool // nobody takes lines any more
 
-	dropped atomic.Int64
-	wake    chan struct{}
-	stop    chan struct{}
+	wake    chan struct{} // a first line is waiting
+	hurry   chan struct{} // half of the memory is full
+	stopped chan struct{}
+	once    sync.Once
 	done    chan struct{}
+	abandon context.CancelFunc // of write's ctx
 }
 
-// New returns a Writer that holds at most limit bytes for to, and as many again
-// while it writes them. Close it after use.
-func New(to io.Writer, limit int) *Writer {
-	w := &Writer{to: to, limit: limit, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	go w.run()
-	return w
-}
-
-// Write takes whole lines. It never fails, and waits for nothing until Close was
-// called.
-func (w *Writer) Write(lines []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.closed:
-		w.pass(lines)
-	case len(w.waiting)+len(lines) > w.limit:
-		w.drop(lines)
-	default:
-		if w.waiting = append(w.waiting, lines...); len(w.waiting) == len(lines) {
-			select {
-			case w.wake <- struct{}{}:
-			default:
-			}
-		}
+// New returns a Buffer that gathers lines for delay, so that a write is worth it,
+// and hands them to write, chunk after chunk and so many lines in each. A chunk is
+// write's until it returns; its ctx ends when there is no more time. At most limit
+// bytes wait, and as many are being written. Stop it after use, and Wait for it.
+func New(limit int, delay time.Duration, write func(ctx context.Context, chunk []byte, lines int)) *Buffer {
+	ctx, abandon := context.WithCancel(context.Background())
+	b := &Buffer{
+		limit: limit, delay: delay, write: write, filling: make([]byte, 0, firstSize(limit)),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		stopped: make(chan struct{}), done: make(chan struct{}), abandon: abandon,
 	}
-	return len(lines), nil
+	go b.run(ctx)
+	return b
 }
 
-// Dropped is the number of lines that were lost.
-func (w *Writer) Dropped() int64 { return w.dropped.Load() }
+// firstSize is the capacity of the memory to begin with: to grow it, whoever adds
+// a line would copy it.
+func firstSize(limit int) int { return min(limit, 1<<20) }
 
-// Close passes on what is waiting, within the time of ctx. What is written
-// afterwards is passed on at once, or dropped where the time was over.
-func (w *Writer) Close(ctx context.Context) error {
-	close(w.stop)
+// Add takes a line with its line break. It is false where there is no place for
+// it, or nobody to take it.
+func (b *Buffer) Add(line []byte) bool {
+	b.mu.Lock()
+	before := len(b.filling)
+	after := before + len(line)
+	if b.ended || after > b.limit {
+		b.mu.Unlock()
+		return false
+	}
+	b.filling = append(b.filling, line...)
+	b.count++
+	b.mu.Unlock()
+	if before == 0 {
+		signal(b.wake)
+	}
+	if before < b.limit/2 && after >= b.limit/2 {
+		signal(b.hurry)
+	}
+	return true
+}
+
+func signal(c chan<- struct{}) {
 	select {
-	case <-w.done:
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Stop has what is waiting written at once, and then nothing more.
+func (b *Buffer) Stop() { b.once.Do(func() { close(b.stopped) }) }
+
+// Wait waits for the last write after Stop; at the end of ctx it abandons it.
+func (b *Buffer) Wait(ctx context.Context) error {
+	select {
+	case <-b.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("writing the log: %w", ctx.Err())
+	}
+	b.abandon()
+	select {
+	case <-b.done:
+	case <-time.After(100 * time.Millisecond): // a write that nothing ends, to a pipe that nobody reads
+	}
+	return fmt.Errorf("gave up: %w", ctx.Err())
+}
+
+// Ended tells whether the last write is over.
+func (b *Buffer) Ended() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
 	}
 }
 
-func (w *Writer) run() {
-	defer close(w.done)
-	var chunk []byte
+// run writes until Stop, and then what is left.
+func (b *Buffer) run(ctx context.Context) {
+	defer close(b.done)
+	defer b.abandon()
+	chunk := make([]byte, 0, firstSize(b.limit))
 	for last := false; ; {
-		last = last || w.gather()
-		if chunk = w.take(chunk, last); last && len(chunk) == 0 {
+		last = last || b.gather()
+		var count int
+		if chunk, count = b.take(chunk, last); count > 0 {
+			b.write(ctx, chunk, count)
+		} else if last {
 			return
 		}
-		w.pass(chunk)
 	}
 }
 
-// take swaps the buffers. The last time there is nothing left to take.
-func (w *Writer) take(empty []byte, last bool) []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	chunk := w.waiting
-	w.waiting, w.closed = empty[:0], last && len(chunk) == 0
-	return chunk
+// take swaps the pieces of memory. The last time there is nothing left to take.
+func (b *Buffer) take(empty []byte, last bool) (chunk []byte, count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	chunk, count = b.filling, b.count
+	b.filling, b.count, b.ended = empty[:0], 0, last && count == 0
+	return chunk, count
 }
 
-// gather waits for a line, and then for more of them.
-func (w *Writer) gather() (last bool) {
+// gather waits for lines, and then for more of them. last says that it is the
+// last time.
+func (b *Buffer) gather() (last bool) {
 	select {
-	case <-w.wake:
-	case <-w.stop:
+	case <-b.wake:
+	case <-b.stopped:
 		return true
 	}
+	timer := time.NewTimer(b.delay)
+	defer timer.Stop()
 	select {
-	case <-time.After(gathering):
-		return false
-	case <-w.stop:
+	case <-timer.C:
+	case <-b.hurry:
+	case <-b.stopped:
 		return true
 	}
+	return false
 }
-
-func (w *Writer) pass(lines []byte) {
-	if len(lines) == 0 {
-		return
-	}
-	if n, err := w.to.Write(lines); err != nil {
-		w.drop(lines[n:])
-	}
-}
-
-func (w *Writer) drop(lines []byte) { w.dropped.Add(int64(bytes.Count(lines, []byte{'\n'}))) }

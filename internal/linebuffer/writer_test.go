@@ -16,7 +16,7 @@ import (
 
 func TestLinesArriveInOrder(t *testing.T) {
 	var got bytes.Buffer
-	w := linebuffer.New(&got, 1<<20)
+	w := linebuffer.NewWriter(&got, 1<<20)
 	var want strings.Builder
 	for n := range 1000 {
 		line := fmt.Sprintln("line", n)
@@ -48,7 +48,7 @@ func (c *counting) Write(b []byte) (int, error) {
 func TestManyLinesAreOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got counting
-		w := linebuffer.New(&got, 1<<20)
+		w := linebuffer.NewWriter(&got, 1<<20)
 		for range 3 {
 			for range 100 {
 				fmt.Fprintln(w, "denied")
@@ -78,7 +78,7 @@ func (s *stalled) Write(b []byte) (int, error) {
 func TestAPipeThatNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &stalled{open: make(chan struct{})}
-		w := linebuffer.New(to, 100)
+		w := linebuffer.NewWriter(to, 100)
 		line := []byte("ten bytes\n")
 		begun := time.Now()
 		for range 5 {
@@ -122,7 +122,7 @@ func (f *full) Write(b []byte) (int, error) {
 }
 
 func TestAFullDisk(t *testing.T) {
-	w := linebuffer.New(&full{room: 25}, 1<<20)
+	w := linebuffer.NewWriter(&full{room: 25}, 1<<20)
 	for range 10 {
 		fmt.Fprintln(w, "ten bytes")
 	}
@@ -136,7 +136,7 @@ func TestAFullDisk(t *testing.T) {
 
 func TestManyWriters(t *testing.T) {
 	var got bytes.Buffer
-	w := linebuffer.New(&got, 1<<20)
+	w := linebuffer.NewWriter(&got, 1<<20)
 	var writers sync.WaitGroup
 	for range 8 {
 		writers.Go(func() {
