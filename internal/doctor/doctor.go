@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -121,7 +120,7 @@ func judge(c *tenants.Config, p *jwtverify.Probe) Result {
 		}
 		r.algorithms(c, p.Keys)
 	}
-	r.kept(c, p)
+	r.kept(p)
 	r.clock(c, p)
 	return r
 }
@@ -161,13 +160,12 @@ func (r *Result) algorithms(c *tenants.Config, keys []*jwtverify.Key) {
 
 // kept tells of keys that serve still, and are about to vanish: the folder of
 // key sets has them, and the server no longer sends them, or does not answer.
-func (r *Result) kept(c *tenants.Config, p *jwtverify.Probe) {
-	until := p.Confirmed.Add(cmp.Or(c.JWKSCache.MaxStale, 24*time.Hour))
-	if len(p.Kept) == 0 || time.Now().After(until) {
+func (r *Result) kept(p *jwtverify.Probe) {
+	if len(p.Kept) == 0 || time.Now().After(p.Until) {
 		return
 	}
 	if p.Err != nil {
-		r.add(Failed, Problem{"kept", fmt.Sprintf("the keys of jwks_dir serve until %s, and then nobody's token passes", until.UTC().Format(time.RFC3339)), "mend the server by then"})
+		r.add(Failed, Problem{"kept", fmt.Sprintf("the keys of jwks_dir serve until %s, and then nobody's token passes", p.Until.UTC().Format(time.RFC3339)), "mend the server by then"})
 		return
 	}
 	var gone []string

@@ -66,11 +66,9 @@ func New(c Config) (*Verifier, error) {
 	if c.Now == nil {
 		v.now = time.Now
 	}
-	var err error
-	if v.names = ussoNames; len(c.Claims) > 0 {
-		v.names, err = newClaimNames(c.Claims)
-	}
-	if err = errors.Join(v.check(), err); err != nil {
+	names, err := newClaimNames(c.Claims)
+	v.names = names
+	if err := errors.Join(v.check(), err); err != nil {
 		return nil, fmt.Errorf("making a verifier: %w", err)
 	}
 	return v, nil

@@ -47,25 +47,22 @@ type claimNames struct {
 	userID, subject, tenantID, workspaceID, roles, scopes, tokenType, sessionID claimRef
 }
 
-// ussoNames are those of most tenants, which share them.
-var ussoNames, _ = newClaimNames(nil)
+// ussoNames are the names of USSO, which most tenants share.
+var ussoNames = claimNames{
+	userID: plain("user_id"), subject: plain("sub"), tenantID: plain("tenant_id"), workspaceID: plain("workspace_id"),
+	roles: plain("roles"), scopes: plain("scopes"), tokenType: plain("token_type"), sessionID: plain("session_id"),
+}
 
 // newClaimNames applies the configured mapping to the names of USSO. What
 // decides about trust and time (iss, aud, exp, nbf, iat, jti) is not mappable.
 func newClaimNames(mapping map[string]string) (*claimNames, error) {
-	n := &claimNames{}
-	fields := map[string]*claimRef{
-		"user_id":      &n.userID,
-		"sub":          &n.subject,
-		"tenant_id":    &n.tenantID,
-		"workspace_id": &n.workspaceID,
-		"roles":        &n.roles,
-		"scopes":       &n.scopes,
-		"token_type":   &n.tokenType,
-		"session_id":   &n.sessionID,
+	if len(mapping) == 0 {
+		return &ussoNames, nil
 	}
-	for name, field := range fields {
-		*field = plain(name)
+	n := ussoNames
+	fields := map[string]*claimRef{}
+	for _, field := range []*claimRef{&n.userID, &n.subject, &n.tenantID, &n.workspaceID, &n.roles, &n.scopes, &n.tokenType, &n.sessionID} {
+		fields[field.name] = field
 	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(mapping)) {
@@ -82,5 +79,5 @@ func newClaimNames(mapping map[string]string) (*claimNames, error) {
 		}
 		*field = ref
 	}
-	return n, errors.Join(errs...)
+	return &n, errors.Join(errs...)
 }

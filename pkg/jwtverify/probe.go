@@ -22,10 +22,10 @@ type Probe struct {
 	Skew  time.Duration
 	Dated bool
 	Err   error // why there are no keys
-	// Kept is what the Fetcher's store has of the source, and Confirmed when the
-	// issuer last vouched for it.
-	Kept      []*Key
-	Confirmed time.Time
+	// Kept is what the Fetcher's store has of the source, Confirmed when the issuer
+	// last vouched for it, and Until when it serves no longer.
+	Kept             []*Key
+	Confirmed, Until time.Time
 }
 
 // Probe fetches a key set once, within the limits and with the guards of every
@@ -46,7 +46,7 @@ func (f *Fetcher) Probe(ctx context.Context, cfg RemoteConfig) *Probe {
 	if store := f.cfg.Store; store != nil {
 		if k := store.load(cfg.origin()); k != nil {
 			p.Kept, _, _ = ParseKeySet(k.body) // what can't be read serves nobody
-			p.Confirmed = k.confirmed
+			p.Confirmed, p.Until = k.confirmed, k.confirmed.Add(cfg.MaxStale)
 		}
 	}
 	if date, err := http.ParseTime(r.header.Get("Date")); err == nil {
