@@ -291,15 +291,22 @@ func TestHistogramExtremes(t *testing.T) {
 	}
 }
 
-// A scrape that understands exemplars gets the trace of a slow check.
-func TestExemplars(t *testing.T) {
+// scrapeOne counts one sampled check and asks for the metrics in a format.
+func scrapeOne(t *testing.T, accept string) *httptest.ResponseRecorder {
+	t.Helper()
 	m := metrics.New(10, state{})
 	m.Use(directory(t))
 	m.Record(record(nil, -1, answers.Allowed), sampled)
 	request := httptest.NewRequest("GET", "/metrics", nil)
-	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	request.Header.Set("Accept", accept)
 	response := httptest.NewRecorder()
 	m.ServeHTTP(response, request)
+	return response
+}
+
+// A scrape that understands exemplars gets the trace of a slow check.
+func TestExemplars(t *testing.T) {
+	response := scrapeOne(t, "application/openmetrics-text; version=1.0.0")
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -312,13 +319,7 @@ func TestExemplars(t *testing.T) {
 // A scrape by protobuf, as Prometheus asks where it takes native histograms, gets
 // native and classic buckets at once.
 func TestNativeScrape(t *testing.T) {
-	m := metrics.New(10, state{})
-	m.Use(directory(t))
-	m.Record(record(nil, -1, answers.Allowed), sampled)
-	request := httptest.NewRequest("GET", "/metrics", nil)
-	request.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
-	response := httptest.NewRecorder()
-	m.ServeHTTP(response, request)
+	response := scrapeOne(t, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
 	decoder := expfmt.NewDecoder(response.Body, expfmt.ResponseFormat(response.Header()))
 	for {
 		var family dto.MetricFamily

@@ -68,13 +68,19 @@ func (v *victim) recovers(t *testing.T) {
 	}
 }
 
-// within fails the test if the attack holds more than is bearable.
+// within fails the test if the attack holds more than is bearable: what is still
+// being read of it is garbage while it is measured, and so it is measured again.
 func (v *victim) within(t *testing.T, goroutines int, mib int64) {
 	t.Helper()
-	n, grown := runtime.NumGoroutine()-v.goroutines, int64(heap())-int64(v.memory)
-	t.Logf("under attack: %d goroutines and %d KiB of heap more", n, grown>>10)
-	if n > goroutines || grown > mib<<20 {
-		t.Errorf("%d goroutines and %d KiB of heap more, want %d and %d MiB at most", n, grown>>10, goroutines, mib)
+	for limit := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		n, grown := runtime.NumGoroutine()-v.goroutines, int64(heap())-int64(v.memory)
+		t.Logf("under attack: %d goroutines and %d KiB of heap more", n, grown>>10)
+		if n <= goroutines && grown <= mib<<20 {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%d goroutines and %d KiB of heap more, want %d and %d MiB at most", n, grown>>10, goroutines, mib)
+		}
 	}
 }
 
@@ -108,7 +114,7 @@ func TestRapidReset(t *testing.T) {
 		c.write(func() error { return c.framer.WriteRSTStream(id, http2.ErrCodeCancel) })
 		if n%25_000 == 12_500 {
 			v.serves(t, "during the resets")
-			v.within(t, 1100, 64)
+			v.within(t, 1100, 32)
 		}
 	}
 	c.close()

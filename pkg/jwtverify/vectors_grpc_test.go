@@ -2,8 +2,6 @@ package jwtverify_test
 
 import (
 	"cmp"
-	"context"
-	"net"
 	"slices"
 	"testing"
 
@@ -11,8 +9,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/ussoio/ussoauthz/internal/grpctest"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -42,7 +40,9 @@ func TestVectorsAreAnswered(t *testing.T) {
 		t.Fatal(faults)
 	}
 	server := extauthz.NewServer(extauthz.ServerConfig{})
-	client := authv3.NewAuthorizationClient(serveChecks(t, server))
+	over := grpc.NewServer(append(extauthz.ServerOptions(), grpc.MaxRecvMsgSize(16<<20))...)
+	server.Register(over)
+	client := authv3.NewAuthorizationClient(grpctest.Serve(t, over))
 	bodies := map[string]string{}
 	asked, vectors := 0, loadVectors(t)
 	for _, v := range vectors {
@@ -102,31 +102,4 @@ func bearing(token string) *authv3.CheckRequest {
 			HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "authorization", RawValue: []byte("Bearer " + token)}}},
 		},
 	}}}
-}
-
-// serveChecks runs a gRPC server on loopback and returns a connection to it.
-func serveChecks(t *testing.T, s *extauthz.Server) *grpc.ClientConn {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer(append(extauthz.ServerOptions(), grpc.MaxRecvMsgSize(16<<20))...)
-	s.Register(server)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-		server.Stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return conn
 }
