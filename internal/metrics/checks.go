@@ -15,9 +15,10 @@ import (
 // in ten objects a series in place of one: with ten thousand tenants the garbage
 // collector walks over them all.
 type checks struct {
-	most  int // of series
-	mu    sync.Mutex
-	known map[series]*tally
+	current atomic.Pointer[table]
+	most    int // of series
+	mu      sync.Mutex
+	known   map[series]*tally
 }
 
 // series is what labels a check.
@@ -93,22 +94,22 @@ func (m *Metrics) Use(d *tenants.Directory) {
 		}
 		t.tenants[tenant] = &tenantRow{routes: make([]atomic.Pointer[routeRow], n)}
 	}
-	m.current.Store(t)
+	m.checks.current.Store(t)
 }
 
-// tally returns the tally of a check. The first check of its kind makes it.
-func (m *Metrics) tally(r *extauthz.Record) *tally {
+// of returns the tally of a check. The first check of its kind makes it.
+func (c *checks) of(r *extauthz.Record) *tally {
 	reason, name := reasonOf(r.Answer.Reason)
 	key := series{r.Answer.Tenant, r.Answer.Route, name}
-	t := m.current.Load()
+	t := c.current.Load()
 	if t == nil {
-		return m.checks.tally(key)
+		return c.tally(key)
 	}
 	row := &t.none
 	if r.Tenant != nil {
 		tenant := t.tenants[r.Tenant]
 		if tenant == nil || r.Route+1 >= len(tenant.routes) { // of a road that was replaced
-			return m.checks.tally(key)
+			return c.tally(key)
 		}
 		place := &tenant.routes[r.Route+1]
 		if row = place.Load(); row == nil {
@@ -120,7 +121,7 @@ func (m *Metrics) tally(r *extauthz.Record) *tally {
 	if t := place.Load(); t != nil {
 		return t
 	}
-	made := m.checks.tally(key)
+	made := c.tally(key)
 	place.Store(made)
 	return made
 }

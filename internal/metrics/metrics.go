@@ -5,7 +5,6 @@ package metrics
 import (
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +34,6 @@ type Metrics struct {
 	decisionCache lookups
 	calls         *calls
 	scrapes       http.Handler
-	current       atomic.Pointer[table]
 }
 
 type lookups [3]prometheus.Counter // by jwtverify.Lookup; the first is nil
@@ -90,7 +88,7 @@ func newBuildInfo() prometheus.Collector {
 
 // Record counts a check. It keeps nothing of r.
 func (m *Metrics) Record(r *extauthz.Record, trace tracecontext.Context) {
-	m.tally(r).n.Add(1)
+	m.checks.of(r).n.Add(1)
 	if r.Answer.Reason == answers.Overloaded {
 		m.shed.Inc()
 	}
