@@ -116,6 +116,7 @@ var (
 	errFlag       = errors.New("the message's frame has an unknown flag")
 	errFrame      = errors.New("the message's frame is cut")
 	errMany       = errors.New("a second message follows the only one")
+	errUnreadable = errors.New("the message can't be read")
 )
 
 // JSON reads the one message of a request to path, "package.Service/Method",
@@ -139,15 +140,28 @@ func (m *Methods) JSON(path string, body []byte) (text []byte, truncated bool, e
 	if err != nil || truncated {
 		return nil, truncated, err
 	}
-	v := dynamicpb.NewMessage(input)
-	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxDepth}).Unmarshal(message, v); err != nil {
-		return nil, false, fmt.Errorf("%s: %w", input.FullName(), err)
-	}
-	text, err = protojson.MarshalOptions{Resolver: m.types}.Marshal(v)
+	text, err = m.transcode(input, message)
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: %w", input.FullName(), err)
 	}
 	return text, false, nil
+}
+
+// transcode reads a message and writes it as JSON.
+func (m *Methods) transcode(input protoreflect.MessageDescriptor, message []byte) (text []byte, err error) {
+	// The attack: a map's entry whose second key has another wire type makes
+	// protobuf's reflective decoder panic. Bytes of a client are its fault, and
+	// no policy's.
+	defer func() {
+		if r := recover(); r != nil {
+			text, err = nil, fmt.Errorf("%w: %v", errUnreadable, r)
+		}
+	}()
+	v := dynamicpb.NewMessage(input)
+	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxDepth}).Unmarshal(message, v); err != nil {
+		return nil, err
+	}
+	return protojson.MarshalOptions{Resolver: m.types}.Marshal(v)
 }
 
 // unframe takes the message out of its frame (gRPC over HTTP/2,

@@ -142,6 +142,9 @@ func nested(levels int) []byte {
 func TestBrokenMessages(t *testing.T) {
 	methods, post := load(t)
 	good := frame(0, message(t, post, `{"title": "a"}`))
+	entry := func(bytes ...byte) []byte { // one of word_counts
+		return frame(0, protowire.AppendBytes(protowire.AppendTag(nil, 6, protowire.BytesType), bytes))
+	}
 	anyOfStranger := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "type.googleapis.com/shop.v1.Nothing")
 	for _, tt := range []struct {
 		name      string
@@ -166,6 +169,8 @@ func TestBrokenMessages(t *testing.T) {
 		{name: "deeper", body: frame(0, nested(101)), err: "recursion"},
 		{name: "ten thousand deep", body: frame(0, nested(10000)), err: "recursion"},
 		{name: "an Any of a type that nobody knows", body: frame(0, protowire.AppendBytes(protowire.AppendTag(nil, 9, protowire.BytesType), anyOfStranger)), err: "Any"},
+		{name: "an entry's second key of another type", body: entry(1<<3|2, 1, 'a', 1<<3, 1), err: "can't be read"},
+		{name: "an entry's only key of another type", body: entry(1<<3, 1), text: `{"wordCounts": {"": 0}}`},
 		{name: "a time that is none", body: frame(0, []byte{11<<3 | 2, 6, 2 << 3, 0xff, 0xff, 0xff, 0xff, 0x7f}), err: "Timestamp"},
 	} {
 		text, truncated, err := methods.JSON("shop.v1.Posts/Create", tt.body)
@@ -227,6 +232,7 @@ func FuzzMessages(f *testing.F) {
 	methods, post := load(f)
 	f.Add(frame(0, message(f, post, `{"title": "a", "parent": {"labels": ["b"]}, "wordCounts": {"a": 1}, "form": {"a": [1]}}`)))
 	f.Add(frame(0, nested(50)))
+	f.Add([]byte("\x00\x00\x00\x00%R \n\x12\n\x00\r000000100000000000000000000000")) // a key of two wire types
 	f.Fuzz(func(t *testing.T, body []byte) {
 		text, truncated, err := methods.JSON("shop.v1.Posts/Create", body)
 		if text != nil && (truncated || err != nil || !json.Valid(text)) {
