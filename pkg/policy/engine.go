@@ -61,6 +61,11 @@ type Engine struct {
 	cache    *decisionCache          // nil: none
 	guard    *guard                  // nil: no call of the policy outruns its time
 
+	// permitted is the embedded policy's decision where Input.permitted says yes:
+	// nothing else of the input has a part in it, so that one is kept for all.
+	// nil: another policy, or no decision is kept.
+	permitted *Decision
+
 	entrypoint ast.Ref
 }
 
@@ -147,6 +152,13 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	if analysis.Cacheable {
 		e.cache = newDecisionCache(cfg.DecisionCache)
 	}
+	if e.cache != nil && sources.permitted && cfg.Entrypoint == DefaultEntrypoint {
+		d := e.decideOn(ctx, "", permittedInput)
+		if d.Err != nil {
+			return nil, fmt.Errorf("asking the embedded policy: %w", d.Err)
+		}
+		e.permitted = d.clone()
+	}
 	return e, nil
 }
 
@@ -173,6 +185,9 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	}
 	if err := ctx.Err(); err != nil { // a cached decision is no faster than none
 		return fault(err)
+	}
+	if e.permitted != nil && in.permitted() {
+		return *e.permitted
 	}
 	q := questions.Get().(*question)
 	q.in, q.methods = in, e.methods

@@ -27,6 +27,7 @@ type sources struct {
 	store     storage.Store          // a copy of the data, of this policy alone
 	revision  string                 // equal text for equal sources
 	replaced  []string               // packages of the files that a bundle holds instead
+	permitted bool                   // the embedded decision asks nativePermitted first
 }
 
 // holds reports whether there is data at path, or in its way: a rule there
@@ -114,6 +115,7 @@ func assemble(files *loader.Result, bundles map[string]*held) (*sources, error) 
 		if err := replaceRule(module, nativeWorkspace); err != nil || own[library.String()] { // whose has_scope may mean something else
 			return err
 		}
+		s.permitted = s.permitted || packagePath(module)+"/decision" == DefaultEntrypoint
 		return precedeRule(module, nativePermitted)
 	})
 	if err != nil {

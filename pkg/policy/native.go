@@ -29,10 +29,14 @@ named_workspace := input.route.named_workspace`
 
 // nativePermitted stands before the rules of this name and spares them: a yes of
 // Input.permitted is theirs. Where it says no they are asked, since they know
-// what is missing, and so they are where a decision is explained.
+// what is missing, and so they are where a decision is explained. Where decisions
+// are kept, the embedded one is asked for a yes once only, when it is loaded.
 const nativePermitted = `package usso.authz
 
 permitted if input.route.permitted`
+
+// permittedInput is all that the embedded decision reads where it is permitted.
+var permittedInput = ast.NewObject(item("route", object(item("permitted", ast.InternedTerm(true)))))
 
 // hiddenRefs are known to the rules of ours alone.
 var hiddenRefs = []ast.Ref{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -15,6 +16,10 @@ import (
 // the same files do where they are the user's own, and plain Rego throughout.
 func TestNativeRulesAreTheRegoOnes(t *testing.T) {
 	native, err := policy.New(t.Context(), policy.Config{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := policy.New(t.Context(), policy.Config{Timeout: time.Minute, DecisionCache: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +54,12 @@ func TestNativeRulesAreTheRegoOnes(t *testing.T) {
 		if in.Identity != nil {
 			in.Identity.Scopes = append(in.Identity.Scopes, w.of("*:*", "read:posts", "manage:media/*", "read:posts?owner=m?", "read:*/x", "[", "none:posts", ""))
 		}
-		got, want := native.Decide(t.Context(), in), plain.Decide(t.Context(), in)
-		if !same(got, want) {
-			t.Fatalf("seed %d, request %d: %+v, in Rego %+v\n%+v", seed, i, got, want, in)
+		got, fromCache, want := native.Decide(t.Context(), in), kept.Decide(t.Context(), in), plain.Decide(t.Context(), in)
+		if !same(got, want) || !same(fromCache, want) {
+			t.Fatalf("seed %d, request %d: %+v, kept %+v, in Rego %+v\n%+v", seed, i, got, fromCache, want, in)
+		}
+		if fromCache.Allowed && fromCache.Lookup != jwtverify.Hit {
+			t.Fatalf("request %d: a yes was not kept", i)
 		}
 		reasons[got.Reason]++
 	}
@@ -99,15 +107,18 @@ decision := answer if answer := data.usso.authz.decision with data.usso.has_scop
 		want answers.Reason
 	}{
 		{"a package of the user's own", policy.Config{Paths: []string{library}}, answers.InsufficientScope},
+		{"a policy of the user's own", policy.Config{Paths: []string{write(t, "own.rego", "package usso.authz\n\ndecision := false\n")}}, answers.PolicyDenied},
 		{"a function replaced", policy.Config{Paths: []string{replaced}, Entrypoint: "test/decision"}, answers.InsufficientScope},
 		{"ours", policy.Config{}, answers.Allowed},
 	} {
-		e, err := policy.New(t.Context(), tt.cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := e.Decide(t.Context(), getPosts()); d.Reason != tt.want {
-			t.Errorf("%s: %+v, want %s", tt.name, d, tt.want)
+		for _, tt.cfg.DecisionCache = range []int64{0, 1 << 20} {
+			e, err := policy.New(t.Context(), tt.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := e.Decide(t.Context(), getPosts()); d.Reason != tt.want {
+				t.Errorf("%s, with a cache of %d: %+v, want %s", tt.name, tt.cfg.DecisionCache, d, tt.want)
+			}
 		}
 	}
 }

@@ -366,7 +366,7 @@ func (w *walker) step(in *policy.Input) {
 	case 2:
 		in.Segments = [][]string{nil, {""}, {"a"}, {"a", "1"}, {"1", "a", "b"}, {"a/1"}}[w.IntN(6)]
 	case 3:
-		in.RawQuery = w.of("", "a=1", "a=1&a=2", "%61=1", "a", "b=a&a=a", "b=%zz", "c=1&a=a", "a=%ff&b=1")
+		in.RawQuery = w.of("", "a=1", "a=1&a=2", "%61=1", "a", "b=a&a=a", "b=%zz", "c=1&a=a", "a=%ff&b=1", "a=2&a=1", "a=a&a=a")
 	case 4:
 		in.Headers = w.fields("x-a", "x-b", "cookie")
 	case 5, 6, 7:
