@@ -566,9 +566,7 @@ func TestBundleFallback(t *testing.T) {
 	shelf.put("main", book{raw: next.pack(t, nil), etag: "1"})
 	r.untilRevision("main", "v1")
 	r.wants(answers.Allowed) // its own app.allow, with the tools of the files
-	if !strings.Contains(r.log.String(), "data.app") {
-		t.Errorf("the log does not say which package gave way:\n%s", r.log)
-	}
+	r.until("the log says which package gave way", func() bool { return strings.Contains(r.log.String(), "data.app") })
 	// Without roots a bundle owns everything: the tools are gone too.
 	next.roots = nil
 	next.rego = map[string]string{"app.rego": "package app\n\nallow if data.tools\n\nallow := false if not data.tools\n"}
