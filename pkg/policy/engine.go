@@ -153,11 +153,11 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		e.cache = newDecisionCache(cfg.DecisionCache)
 	}
 	if e.cache != nil && sources.permitted && cfg.Entrypoint == DefaultEntrypoint {
-		d := e.decideOn(ctx, "", permittedInput)
-		if d.Err != nil {
-			return nil, fmt.Errorf("asking the embedded policy: %w", d.Err)
+		// Where a busy machine takes longer than the time limit, that is no fault of
+		// the configuration: each request asks then.
+		if d := e.decideOn(ctx, "", permittedInput); d.Err == nil {
+			e.permitted = d.clone()
 		}
-		e.permitted = d.clone()
 	}
 	return e, nil
 }
