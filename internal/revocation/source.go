@@ -92,11 +92,12 @@ func (s *source) has(k key) bool {
 	return found
 }
 
-// older reports whether the token was issued before the time of an entry. One
-// that does not say when it was issued could have been.
+// older reports whether the token can have been issued before the time of an
+// entry: iat is the issuer's clock, which may be ahead of the one that wrote the
+// entry by the tenant's leeway. One that does not say when it was issued can.
 func (s *source) older(k key, id *jwtverify.Identity) bool {
 	v, found := s.entries.Load(k)
-	return found && (id.IssuedAt.IsZero() || id.IssuedAt.UnixMicro() < v.before)
+	return found && (id.IssuedAt.IsZero() || id.IssuedAt.Add(-id.Leeway).UnixMicro() < v.before)
 }
 
 // deadline is the end of entries that still count.

@@ -79,3 +79,33 @@ func (r *reloading) becomes(t *testing.T, want string) {
 		return err == nil && reason == want
 	}, func() string { return "it is not " + want + ":\n" + r.log.String() })
 }
+
+// An issuer whose clock is ahead, within the leeway, must not make tokens that a
+// revocation of their subject does not reach.
+func TestRevocationOfTokensFromAhead(t *testing.T) {
+	issuer, path := newIssuer(t), filepath.Join(t.TempDir(), "revoked.jsonl")
+	now := time.Now()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := revocation.Append(path, revocation.Entry{Tenant: "acme", Subject: "user:alice", Before: now}); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, parse(t, issuer, "revocation: {file: "+path+"}\ndefaults: {leeway: 60s}"))
+	conn := dial(t, s.Address(), insecure.NewCredentials())
+	for name, c := range map[string]struct {
+		ahead time.Duration
+		want  string
+	}{"by half the leeway": {30 * time.Second, "token_revoked"}, "long before": {-time.Hour, "token_revoked"}, "beyond the leeway": {time.Hour, "token_invalid"}} {
+		token := mint(t, issuer, map[string]any{"sub": "user:alice", "iat": now.Add(c.ahead).Unix(), "exp": now.Add(2 * time.Hour).Unix()})
+		for range 2 { // the second time from the cache
+			if got, err := check(t, conn, token); err != nil || got != c.want {
+				t.Errorf("%s: %s, %v; want %s", name, got, err, c.want)
+			}
+		}
+		other := mint(t, issuer, map[string]any{"sub": "user:bob", "iat": now.Add(min(c.ahead, 30*time.Second)).Unix(), "exp": now.Add(2 * time.Hour).Unix()})
+		if got, err := check(t, conn, other); err != nil || got != "allowed" {
+			t.Errorf("%s, of another subject: %s, %v", name, got, err)
+		}
+	}
+}

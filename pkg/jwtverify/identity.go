@@ -25,6 +25,10 @@ type Identity struct {
 	NotBefore time.Time // nbf; zero where the token has none
 	IssuedAt  time.Time // iat; zero where the token has none
 
+	// Leeway is the verifier's: the issuer's clock may be that far ahead of ours,
+	// and the token that much older than IssuedAt says.
+	Leeway time.Duration
+
 	Claims *Claims // all of them, as they were signed
 
 	// Derived keeps what a caller made of the identity. It is nil where the

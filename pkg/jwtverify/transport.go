@@ -106,40 +106,39 @@ func guardedDial(denyPrivate bool) func(ctx context.Context, network, addr strin
 // may point to (server-side request forgery). local says that the URL itself
 // names loopback, where plain http is accepted; so it must be loopback.
 func checkAddress(ip netip.Addr, local, denyPrivate bool) error {
-	ip = embedded(ip.WithZone("").Unmap())
-	if ip.IsLoopback() != local {
-		if local {
+	ip = ip.WithZone("").Unmap()
+	if local {
+		if !ip.IsLoopback() {
 			return fmt.Errorf("loopback host resolves to %s", ip)
 		}
-		return fmt.Errorf("name resolves to loopback (%s): write localhost or the address in the URL", ip)
+		return nil
 	}
-	if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() {
-		return fmt.Errorf("address %s is link-local, multicast or unspecified: refused", ip)
+	if err := checkRange(ip, denyPrivate); err != nil {
+		return err
 	}
-	if never := [...]netip.Prefix{
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 8),                             // "this network"
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{240}), 4),                          // reserved, broadcast
-		netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 2: 0x0e, 3: 0xc2}), 32), // EC2 metadata, over IPv6
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 100, 100, 200}), 32),          // Alibaba Cloud's
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{168, 63, 129, 16}), 32),            // Azure's WireServer
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 192}), 32),              // Oracle Cloud's
-	}; within(ip, never[:]) {
-		return fmt.Errorf("address %s is reserved: refused", ip)
-	}
-	if denyPrivate && isPrivate(ip) {
-		return fmt.Errorf("address %s is private: refused", ip)
+	// A gateway on the way, or this machine's own tunnel, unwraps an IPv6 address
+	// and connects to the IPv4 address in it: that one must pass as well.
+	for _, inner := range embedded(ip) {
+		if err := checkRange(inner, denyPrivate); err != nil {
+			return fmt.Errorf("address %s leads to another: %w", ip, err)
+		}
 	}
 	return nil
 }
 
-func isPrivate(ip netip.Addr) bool {
-	more := [...]netip.Prefix{
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10),      // shared by carriers and clouds (RFC 6598)
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0}), 24),    // RFC 6890
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18}), 15),      // RFC 2544
-		netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0xc0}), 10), // site-local (RFC 3879)
+// checkRange judges an address by the range that it is in.
+func checkRange(ip netip.Addr, denyPrivate bool) error {
+	switch {
+	case ip.IsLoopback():
+		return fmt.Errorf("name resolves to loopback (%s): write localhost or the address in the URL", ip)
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast():
+		return fmt.Errorf("address %s is link-local, multicast or unspecified: refused", ip)
+	case within(ip, neverRanges):
+		return fmt.Errorf("address %s is reserved: refused", ip)
+	case denyPrivate && (ip.IsPrivate() || within(ip, privateRanges)):
+		return fmt.Errorf("address %s is private: refused", ip)
 	}
-	return ip.IsPrivate() || within(ip, more[:])
+	return nil
 }
 
 func within(ip netip.Addr, list []netip.Prefix) bool {
@@ -149,16 +148,6 @@ func within(ip netip.Addr, list []netip.Prefix) bool {
 		}
 	}
 	return false
-}
-
-// embedded returns the IPv4 address that a NAT64 (RFC 6052, 64:ff9b::/96)
-// address leads to, and any other address as it is.
-func embedded(ip netip.Addr) netip.Addr {
-	b := ip.As16()
-	if ip.Is6() && [12]byte(b[:12]) == [12]byte{1: 0x64, 2: 0xff, 3: 0x9b} {
-		return netip.AddrFrom4([4]byte(b[12:]))
-	}
-	return ip
 }
 
 // checkRedirect keeps a fetch with the origin that the operator configured:

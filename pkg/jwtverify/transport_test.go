@@ -27,7 +27,21 @@ func TestDialFilter(t *testing.T) {
 		"::ffff:10.0.0.1": private, "64:ff9b::a00:1": private, "fc00::1": private, "fd12::1": private, "fec0::1": private,
 		"100.64.0.1": private, "100.100.100.199": private, "198.18.0.1": private, "192.0.0.1": private,
 		"172.15.0.1": open, "172.32.0.1": open, "100.128.0.1": open, "11.0.0.1": open,
-		"127.0.0.1": loopback, "127.8.8.8": loopback, "::1": loopback, "::ffff:127.0.0.1": loopback, "64:ff9b::7f00:1": loopback,
+		"127.0.0.1": loopback, "127.8.8.8": loopback, "::1": loopback, "::ffff:127.0.0.1": loopback,
+		// What leads to IPv4: NAT64 of the well-known prefix and of a network's own, in each of its lengths.
+		"64:ff9b::7f00:1": never, "64:ff9b::": never, "64:ff9b::e000:1": never, "64:ff9b::6464:64c8": never,
+		"64:ff9b:1::169.254.169.254": never, "64:ff9b:1::127.0.0.1": never, "64:ff9b:1:ffff::168.63.129.16": never,
+		"64:ff9b:1:a9fe:a9:fe00::": never, "64:ff9b:1:a9:fe:a9fe::": never, "64:ff9b:1:0:a9:fea9:fe00:0": never, "64:ff9b:1:7f00:0:100::": never,
+		"64:ff9b:1::1.1.1.1": private, "64:ff9b:1::10.0.0.1": private, "64:ff9b:1:101:1:100::": private, "64:ff9b:2::169.254.169.254": open,
+		// 6to4, Teredo (the client is inverted), ISATAP, and the forms of IPv4 that are none of ::ffff:0:0/96.
+		"2002:a9fe:a9fe::1": never, "2002:7f00:1::": never, "2002:a00:1::1": private, "2002:c0a8:101::1": private, "2002:101:101::1": open, "2002:0:0::1": never, "2002:e000:1::": never,
+		"2001:0:101:101::5601:5601": never, "2001:0:101:101::80ff:fffe": never, "2001:0:a9fe:a9fe::fefe:fefe": never, "2001:0:101:101::f5ff:fffe": private, "2001:0:a00:1::fefe:fefe": private, "2001:0:101:101::fefe:fefe": open, "2001:1::1": open,
+		"2606:4700::5efe:169.254.169.254": never, "2606:4700::200:5efe:127.0.0.1": never, "2606:4700::5efe:10.0.0.1": private, "2606:4700::5efe:1.1.1.1": open, "2606:4700::1:5efe:169.254.169.254": open,
+		"::169.254.169.254": never, "::127.0.0.1": never, "::10.0.0.1": private, "::1.1.1.1": open, "::2": never,
+		"::ffff:0:169.254.169.254": never, "::ffff:0:127.0.0.1": never, "::ffff:0:10.0.0.1": private, "::ffff:0:1.1.1.1": open,
+		"::ffff:0.1.2.3": never, "::ffff:224.0.0.1": never, "::ffff:192.168.0.1": private,
+		"fd20:ce::254": never, "fd00:c1::a9fe:a9fe": never, "fd00:42::42": never, "fd00:42::43": private,
+		"192.0.2.1": private, "198.51.100.1": private, "203.0.113.255": private, "2001:db8::1": private, "3fff::1": private, "100::1": private, "5f00::1": private,
 	} {
 		addr := netip.MustParseAddr(ip)
 		for _, c := range []struct {
@@ -50,14 +64,17 @@ func TestTheFilterGuardsTheTransport(t *testing.T) {
 	f := jwtverify.NewFetcher(jwtverify.FetcherConfig{DenyPrivate: true})
 	defer f.Close()
 	for url, want := range map[string]string{
-		"https://169.254.169.254/":       "link-local",
-		"https://[fe80::1]/":             "link-local",
-		"https://[::ffff:169.254.1.1]/":  "link-local",
-		"https://0.0.0.0/":               "unspecified",
-		"https://[::]/":                  "unspecified",
-		"https://10.1.2.3/":              "private",
-		"https://[64:ff9b::10.1.2.3]/":   "private",
-		"https://127.0.0.1.nip.invalid/": "requesting keys",
+		"https://169.254.169.254/":        "link-local",
+		"https://[fe80::1]/":              "link-local",
+		"https://[::ffff:169.254.1.1]/":   "link-local",
+		"https://0.0.0.0/":                "unspecified",
+		"https://[::]/":                   "unspecified",
+		"https://10.1.2.3/":               "private",
+		"https://[64:ff9b::10.1.2.3]/":    "private",
+		"https://[64:ff9b:1::a9fe:a9fe]/": "private",
+		"https://[2002:a9fe:a9fe::1]/":    "link-local",
+		"https://[2001::5601:5601]/":      "0.0.0.0",
+		"https://127.0.0.1.nip.invalid/":  "requesting keys",
 	} {
 		r := open(t, f, jwtverify.RemoteConfig{URL: url})
 		fetched(t, r)

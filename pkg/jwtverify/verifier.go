@@ -113,7 +113,9 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	proof := &Proof{key: key, kid: head.kid, size: len(token), expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
-	return c.identity(&room.set), proof, nil
+	id := c.identity(&room.set)
+	id.Leeway = v.leeway
+	return id, proof, nil
 }
 
 // Recheck tells whether a token that this Verifier proved before would still
