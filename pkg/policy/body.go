@@ -2,8 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,34 +95,12 @@ func (b Body) messageTerm(methods *grpcbody.Methods, segments []string) (*ast.Te
 // errBody: the client sent something else than it said.
 var errBody = errors.New("reading the body")
 
-// maxNumber bounds the digits of a number. To compare one of a million digits
-// takes seconds, and no time limit of the evaluation interrupts it.
-const maxNumber = 128
-
 // readJSON keeps every digit of a number, and takes one document alone.
 func readJSON(text []byte) (v any, err error) {
 	if err := util.UnmarshalJSON(text, &v); err != nil {
 		return nil, err
 	}
-	return v, checkNumbers(v)
-}
-
-func checkNumbers(v any) (err error) {
-	switch v := v.(type) {
-	case json.Number:
-		if len(v) > maxNumber {
-			err = fmt.Errorf("a number of %d characters", len(v))
-		}
-	case map[string]any:
-		for _, member := range v {
-			err = cmp.Or(err, checkNumbers(member))
-		}
-	case []any:
-		for _, element := range v {
-			err = cmp.Or(err, checkNumbers(element))
-		}
-	}
-	return err
+	return v, screen(v)
 }
 
 func native(v any) (*ast.Term, bool, error) {

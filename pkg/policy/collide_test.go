@@ -1,0 +1,101 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/ussoio/ussoauthz/internal/testkit"
+)
+
+func TestColliding(t *testing.T) {
+	const hash = 0x0123456789abcdef
+	seen := map[string]bool{}
+	for _, text := range testkit.Colliding(20, hash) {
+		if got := ast.String(text).Hash(); uint64(got) != hash || seen[text] {
+			t.Errorf("%q has the hash %#x", text, got)
+		}
+		seen[text] = true
+	}
+}
+
+// beside makes n texts with hashes one after the other: none share one, and a
+// set of them with one more of the first is full of neighbours.
+func beside(n int) (list []string) {
+	for i := range n {
+		list = append(list, testkit.Colliding(1, 0x0123456789a00000+uint64(i))...)
+	}
+	return list
+}
+
+func usual(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("a name like %d", i))
+	}
+	return list
+}
+
+func TestCollisions(t *testing.T) {
+	same := testkit.Colliding(maxColliding+1, 42)
+	for name, tt := range map[string]struct {
+		texts []string
+		want  error
+	}{
+		"nothing":                        {},
+		"usual texts":                    {texts: usual(100_000)},
+		"one text often":                 {texts: strings.Split(strings.Repeat("a,", 100_000), ",")},
+		"as many as may":                 {texts: same[1:]},
+		"as many as may, often":          {texts: append(same[1:], same[1:]...)},
+		"one more":                       {texts: same, want: errCollide},
+		"one more, among usual ones":     {texts: append(append(same[:8:8], usual(1000)...), same[8:]...), want: errCollide},
+		"beside each other":              {texts: beside(maxColliding + 1), want: errCollide},
+		"beside each other, but few":     {texts: beside(maxColliding)},
+		"the last of a hundred thousand": {texts: append(usual(100_000), same...), want: errCollide},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, object, terms := []any{}, map[string]any{}, []*ast.Term{}
+			for _, text := range tt.texts {
+				list, object[text], terms = append(list, text), true, append(terms, ast.StringTerm(text))
+			}
+			for kind, document := range map[string]any{"list": list, "names": object, "below": []any{nil, 1, map[string]any{"a": list}}} {
+				if err := screen(document); !errors.Is(err, tt.want) {
+					t.Errorf("%s: %v, want %v", kind, err, tt.want)
+				}
+			}
+			for kind, value := range map[string]ast.Value{
+				"list": ast.NewArray(terms...), "set": ast.NewSet(terms...), "below": object2("a", ast.ArrayTerm(terms...)),
+			} {
+				if err := screenValue(value); !errors.Is(err, tt.want) {
+					t.Errorf("OPA's %s: %v, want %v", kind, err, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func object2(name string, value *ast.Term) ast.Value { return ast.NewObject(item(name, value)) }
+
+func TestNumbersWithinFloat64(t *testing.T) {
+	nines := strings.Repeat("9", 126)
+	for text, ok := range map[string]bool{
+		"0": true, "-1": true, "12.50": true, "1e0": true, "1E+2": true, "-0": true, "0e5": true, "0.0E-400": true, "0e19000": true,
+		"1e308": true, "1.7976931348623157e308": true, "-1.7976931348623157e308": true, "5e-324": true, "-5e-324": true, nines: true, "0." + nines: true,
+		nines + "9": true, "1e309": false, "-1e400": false, "1e19000": false, "1.7976931348623159e308": false, nines[:100] + "e209": false,
+		"1e-324": false, "-1e-19000": false, "0." + strings.Repeat("0", 100) + "1e-300": false, nines + "999": false, "0." + nines + "9": false,
+		"1e99999999999999999999": false, "1e-99999999999999999999": false, "1" + strings.Repeat("0", 100) + "e-420": true,
+	} {
+		if err := checkNumber(text); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err := screen([]any{map[string]any{"a": json.Number(text)}}); (err == nil) != ok {
+			t.Errorf("in a document: %s: %v", text, err)
+		}
+		if err := screenValue(ast.NewArray(ast.NewTerm(ast.Number(text)))); (err == nil) != ok {
+			t.Errorf("as a value: %s: %v", text, err)
+		}
+	}
+}
