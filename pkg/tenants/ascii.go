@@ -2,17 +2,11 @@ package tenants
 
 // isTchar tells whether c may stand in a token of RFC 9110 section 5.6.2.
 func isTchar(c byte) bool {
-	switch {
-	case isAlphanumeric(c):
-		return true
-	case c <= ' ' || c >= 0x7f:
-		return false
-	}
 	switch c {
 	case '"', '(', ')', ',', '/', ':', ';', '<', '=', '>', '?', '@', '[', '\\', ']', '{', '}':
 		return false
 	}
-	return true
+	return ' ' < c && c < 0x7f
 }
 
 // isHTTPToken tells whether s is a token of RFC 9110: a header's name, a

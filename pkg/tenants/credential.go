@@ -134,8 +134,8 @@ func (s TokenSource) fromCookie(h Headers) (string, error) {
 }
 
 // cookieValue returns the value of a pair of a Cookie header, and whether the
-// pair is the token's. A pair of ours with blanks around '=' is returned
-// whole: it is no token, however it is compared.
+// pair is the token's. A pair of ours with blanks before '=' is returned whole,
+// and blanks behind it stay: neither is a token, however it is compared.
 func (s TokenSource) cookieValue(pair string) (value string, ours bool) {
 	pair = strings.Trim(pair, " \t")
 	if !strings.HasPrefix(pair, s.Cookie) {
@@ -147,7 +147,7 @@ func (s TokenSource) cookieValue(pair string) (value string, ours bool) {
 		return "", false // a longer name, or a name without a value
 	}
 	value = trimmed[1:]
-	if len(trimmed) != len(rest) || value != "" && (value[0] == ' ' || value[0] == '\t') {
+	if len(trimmed) != len(rest) {
 		return pair, true
 	}
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -180,8 +180,8 @@ var tokenByte = func() (t [256]bool) {
 // Strip returns the Cookie header without the token's cookie, for an upstream
 // that must not see it. keep is false where nothing is left: remove the header.
 func (s TokenSource) Strip(h Headers) (cookie string, keep bool) {
-	if only, lines := h.Get("cookie"); lines == 0 || lines == 1 && !s.holdsCookie(only) {
-		return only, lines == 1 && only != ""
+	if only, lines := h.Get("cookie"); lines == 1 && !s.holdsCookie(only) {
+		return only, only != ""
 	}
 	var b strings.Builder
 	for i := range h {

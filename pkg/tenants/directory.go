@@ -28,7 +28,7 @@ type Directory struct {
 	exact, wild       map[string]*Tenant // wild: what follows the "*."
 	header, extension string
 	fallback          *Tenant
-	single            bool
+	single            bool // for Why
 }
 
 // NewDirectory returns the directory of the tenants in list. Every id and
@@ -90,7 +90,7 @@ func (d *Directory) add(t *Tenant) (faults []error) {
 }
 
 // NewSingle returns a directory of one tenant that every request belongs to,
-// whatever it says.
+// whatever it says: no name and no host selects another.
 func NewSingle(t *Tenant) *Directory {
 	return &Directory{list: []*Tenant{t}, byID: map[string]*Tenant{t.ID: t}, fallback: t, single: true}
 }
@@ -102,9 +102,6 @@ func NewSingle(t *Tenant) *Directory {
 //
 // The error wraps ErrNoTenant; its text is for logs.
 func (d *Directory) Select(extensions []httpfield.Field, h Headers, host string) (*Tenant, error) {
-	if d.single {
-		return d.fallback, nil
-	}
 	tenant, err := d.byName(extensions, h)
 	if err != nil {
 		return nil, err

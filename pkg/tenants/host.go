@@ -49,13 +49,12 @@ func parseIPv6(s string) (string, error) {
 			return "", err
 		}
 	}
-	addr, err := netip.ParseAddr(inner)
 	// A zone names an interface of one machine and has no place in a URL's
 	// host as it is sent (RFC 9844); IPv4 has no brackets.
-	if err != nil || !addr.Is6() || addr.Zone() != "" {
-		return "", errors.New("host: no IPv6 address between '[' and ']'")
+	if addr, err := netip.ParseAddr(inner); err == nil && addr.Is6() && addr.Zone() == "" {
+		return "[" + addr.String() + "]", nil
 	}
-	return "[" + addr.String() + "]", nil
+	return "", errors.New("host: no IPv6 address between '[' and ']'")
 }
 
 func checkPort(port string) error {
@@ -113,7 +112,7 @@ func parseHostPattern(s string) (string, error) {
 		return "", errors.New(`"*" is no host pattern: for the tenant of requests that select none, use tenant_selection.default`)
 	case strings.Contains(rest, "*"):
 		return "", errors.New(`"*" stands for one whole label and can only be the first one: "*.example.com"`)
-	case strings.Contains(s, "://") || strings.Contains(s, "/"):
+	case strings.Contains(s, "/"):
 		return "", errors.New("a URL is no host: write the host name alone")
 	}
 	name, err := ParseHost(rest)

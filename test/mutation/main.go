@@ -1,10 +1,16 @@
-// Command mutation asks of each check on the road of a request whether a test
-// would notice if it were gone. It switches one condition off at a time, by
-// go test's -overlay, so that no file is touched, and runs the package's tests:
-// a mutant that passes them is a check that nothing proves.
+// Command mutation finds checks that no test notices. It switches one condition
+// off at a time and runs the tests: a mutant that passes them is a check that
+// nothing proves.
 //
-// Survivors that can't be told from the original are listed, with the reason,
-// in equivalent.txt; an entry that fits no survivor is a fault too.
+// All conditions of a package are rewritten once, so that an environment variable
+// chooses at run time which of them is off, and the tests of the package and of
+// the packages that depend on it are built once, with go test's -overlay: no file
+// is touched. A first run of every test alone tells which checks it reaches; a
+// mutant is tried against those tests only, those of its own package first.
+//
+// Survivors that behave as the original does are listed, with the reason, in
+// equivalent.txt: at most one check in twenty of a package. An entry that fits
+// no survivor is an error too.
 //
 //	go run ./test/mutation [-only REGEXP] [-list] PACKAGE[:FILE,FILE…]…
 package main
@@ -15,15 +21,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"path"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 )
 
@@ -37,155 +39,114 @@ func main() {
 	}
 }
 
+const equivalents = "test/mutation/equivalent.txt"
+
 func run(ctx context.Context) error {
 	only := flag.String("only", "", "mutants whose name matches this `regexp` alone")
 	list := flag.Bool("list", false, "list the mutants and end")
-	limit := flag.Duration("timeout", 2*time.Minute, "for the tests of one mutant")
+	limit := flag.Duration("timeout", 2*time.Minute, "for one run of tests; a longer one has noticed the mutant")
+	slow := flag.Duration("slow", 5*time.Second, "leave out tests of other packages that take longer")
+	others := flag.String("dependents", "./pkg/... ./internal/... ./cmd/... ./policies", "`packages` whose tests count where they depend on the mutated one; empty: none")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		return err
 	}
 	if flag.NArg() == 0 {
-		return errors.New("no package: name one, like ./pkg/jwtverify:verifier.go,claims.go")
+		return errors.New("no package: name one, like ./pkg/jwtverify or ./pkg/jwtverify:verifier.go,claims.go")
 	}
-	excused, err := readEquivalent("test/mutation/equivalent.txt")
+	excused, err := readEquivalent(equivalents)
 	if err != nil {
 		return err
 	}
-	var mutants []mutant
-	for _, arg := range flag.Args() {
-		found, err := findMutants(arg)
-		if err != nil {
-			return err
-		}
-		mutants = append(mutants, found...)
+	packages, mutants, err := findMutants(flag.Args())
+	if err != nil {
+		return err
 	}
-	mutants = slices.DeleteFunc(mutants, func(m mutant) bool { return !wanted.MatchString(m.name()) })
+	mutants = slices.DeleteFunc(mutants, func(m *mutant) bool { return !wanted.MatchString(m.name()) })
 	if *list {
 		for _, m := range mutants {
 			fmt.Println(m.name())
 		}
 		return nil
 	}
-	return judge(mutants, tryAll(ctx, mutants, *limit), excused, *only == "")
-}
-
-// outcome of one mutant's tests.
-type outcome int
-
-const (
-	killed outcome = iota
-	survived
-	invalid // it does not compile
-)
-
-// tryAll runs the tests of every mutant, two at a time or as many as there are
-// cores.
-func tryAll(ctx context.Context, mutants []mutant, limit time.Duration) []outcome {
-	outcomes := make([]outcome, len(mutants))
-	next := make(chan int)
-	var workers sync.WaitGroup
-	var mu sync.Mutex
-	done := 0
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for i := range next {
-				outcomes[i] = try(ctx, mutants[i], limit)
-				mu.Lock()
-				done++
-				fmt.Printf("%4d/%d  %-8s  %s\n", done, len(mutants), outcomes[i], mutants[i].name())
-				mu.Unlock()
-			}
-		})
-	}
-	for i := range mutants {
-		if ctx.Err() != nil {
-			break
-		}
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	return outcomes
-}
-
-func (o outcome) String() string { return [...]string{"killed", "SURVIVED", "INVALID"}[o] }
-
-// try runs the tests with the mutant in place of its file. Tests that hang are
-// tests that noticed.
-func try(ctx context.Context, m mutant, limit time.Duration) outcome {
-	dir, err := os.MkdirTemp("", "mutation-")
+	work, err := os.MkdirTemp("", "mutation-")
 	if err != nil {
-		return invalid
+		return err
 	}
-	defer os.RemoveAll(dir)
-	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
-	original, err := filepath.Abs(m.file)
-	if err != nil {
-		return invalid
+	defer os.RemoveAll(work)
+	t := trial{work: work, limit: *limit, slow: *slow, packages: packages}
+	if err := t.build(ctx, strings.Fields(*others)); err != nil {
+		return err
 	}
-	text := fmt.Sprintf(`{"Replace": {%q: %q}}`, original, mutated)
-	if os.WriteFile(mutated, m.source, 0o600) != nil || os.WriteFile(overlay, []byte(text), 0o600) != nil {
-		return invalid
+	if err := t.tryAll(ctx, mutants); err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	// A loop that lost its end can take all memory of the machine, and outlive
-	// go test where that alone is ended.
-	command := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8388608 && exec "$0" "$@"`,
-		"go", "test", "-overlay", overlay, "-count", "1", "-failfast", "-vet", "off", m.dir)
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
-	output, err := command.CombinedOutput()
-	switch {
-	case err == nil:
-		return survived
-	case strings.Contains(string(output), "[build failed]"):
-		return invalid
-	}
-	return killed
+	return judge(packages, mutants, excused)
 }
+
+// share of a package's checks that may be listed as equivalent: one in this many.
+const share = 20
 
 // judge compares the survivors with those that are excused.
-func judge(mutants []mutant, outcomes []outcome, excused map[string]string, whole bool) error {
-	count := map[outcome]int{}
-	used := map[string]bool{}
-	var faults []string
-	for i, m := range mutants {
-		count[outcomes[i]]++
+func judge(packages []*source, mutants []*mutant, excused map[string]string) error {
+	type tally struct{ checks, killed, listed int }
+	tallies := map[string]*tally{}
+	var problems []string
+	for _, m := range mutants {
+		t := tallies[m.dir]
+		if t == nil {
+			t = &tally{}
+			tallies[m.dir] = t
+		}
+		t.checks++
 		_, excusable := excused[m.name()]
-		used[m.name()] = excusable && outcomes[i] == survived
 		switch {
-		case outcomes[i] == invalid:
-			faults = append(faults, m.name()+" does not compile")
-		case outcomes[i] == survived && !excusable:
-			faults = append(faults, m.name()+" survived: no test notices that this check is gone")
-		case outcomes[i] == killed && excusable:
-			faults = append(faults, m.name()+" is listed in equivalent.txt, and a test notices it: remove the line")
+		case m.outcome == killed && excusable:
+			problems = append(problems, m.name()+" is listed in equivalent.txt, and "+m.noticed+" notices it: remove the line")
+			t.killed++
+		case m.outcome == killed:
+			t.killed++
+		case m.outcome == invalid:
+			problems = append(problems, m.name()+" does not compile")
+		case excusable:
+			t.listed++
+		default:
+			problems = append(problems, m.name()+" survived: no test notices that this check is gone")
 		}
 	}
-	for name := range excused {
-		if _, tried := used[name]; whole && !tried {
-			faults = append(faults, name+" is listed in equivalent.txt, and there is no such check")
+	for _, p := range packages {
+		problems = append(problems, unknown(p, excused)...)
+		t := tallies[p.dir]
+		if t == nil {
+			continue
+		}
+		fmt.Printf("%s: %d checks switched off: %d noticed, %d listed as equivalent, %d neither\n",
+			p.dir, t.checks, t.killed, t.listed, t.checks-t.killed-t.listed)
+		if t.checks == len(p.mutants) && t.listed*share > t.checks {
+			problems = append(problems, fmt.Sprintf("%s: %d of %d checks are listed in equivalent.txt, more than one in %d", p.dir, t.listed, t.checks, share))
 		}
 	}
-	fmt.Printf("%d checks switched off: %d noticed, %d not (%d of them listed as equivalent)\n",
-		len(mutants), count[killed], count[survived], countTrue(used))
-	if len(faults) > 0 {
-		slices.Sort(faults)
-		return errors.New(strings.Join(faults, "\n"))
+	if len(problems) > 0 {
+		slices.Sort(problems)
+		return errors.New(strings.Join(problems, "\n"))
 	}
 	return nil
 }
 
-func countTrue(set map[string]bool) (n int) {
-	for _, v := range set {
-		if v {
-			n++
+// unknown finds what is listed for the package and is no check of it.
+func unknown(p *source, excused map[string]string) (problems []string) {
+	known := map[string]bool{}
+	for _, m := range p.mutants {
+		known[m.name()] = true
+	}
+	for name := range excused {
+		file, _, _ := strings.Cut(name, ": ")
+		if "./"+path.Dir(file) == p.dir && !known[name] {
+			problems = append(problems, name+" is listed in equivalent.txt, and there is no such check")
 		}
 	}
-	return n
+	return problems
 }
 
 // readEquivalent reads lines of a mutant's name, " # " and the reason.

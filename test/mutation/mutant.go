@@ -3,75 +3,111 @@ package main
 import (
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/parser"
 	"go/token"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// mutant is a file with one condition switched off.
+// mutant is one condition of a package, switched off.
 type mutant struct {
-	dir, file string
+	dir, file string // of the form ./pkg/tenants, pkg/tenants/host.go
 	function  string
-	condition string // as it stands in the source, blanks joined
+	condition string // as it stands in the source, spaces joined
 	nth       int    // of the same condition in one function, from 1
-	source    []byte
+	number    int    // in its package, from 1
+	line      int
+
+	from, to int // its bytes in the file
+
+	outcome outcome
+	noticed string // the test that failed, or how the tests ended
 }
 
-// name says which check it is, whatever lines come and go around it.
-func (m mutant) name() string {
-	name := fmt.Sprintf("%s: %s: %s", filepath.ToSlash(filepath.Clean(m.file)), m.function, m.condition)
+// outcome of one mutant's tests.
+type outcome int
+
+const (
+	killed outcome = iota
+	survived
+	invalid // it does not compile
+)
+
+func (o outcome) String() string { return [...]string{"noticed", "SURVIVED", "INVALID"}[o] }
+
+// name identifies the check, whatever lines come and go around it.
+func (m *mutant) name() string {
+	name := fmt.Sprintf("%s: %s: %s", m.file, m.function, m.condition)
 	if m.nth > 1 {
 		name += fmt.Sprintf(" (%d)", m.nth)
 	}
 	return name
 }
 
-// findMutants reads "dir" or "dir:file,file".
-func findMutants(arg string) ([]mutant, error) {
-	dir, names, some := strings.Cut(arg, ":")
-	var files []string
-	if some {
-		for _, name := range strings.Split(names, ",") {
-			files = append(files, filepath.Join(dir, name))
-		}
-	} else {
-		all, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range all {
-			if !strings.HasSuffix(name, "_test.go") {
-				files = append(files, name)
-			}
-		}
-	}
-	var mutants []mutant
-	for _, file := range files {
-		found, err := mutantsOf(dir, file)
-		if err != nil {
-			return nil, err
-		}
-		mutants = append(mutants, found...)
-	}
-	if len(mutants) == 0 {
-		return nil, fmt.Errorf("%s has no check", arg)
-	}
-	return mutants, nil
+// source is a package with all its checks, whichever of them are tried.
+type source struct {
+	dir     string
+	name    string // of the package clause
+	mutants []*mutant
 }
 
-func mutantsOf(dir, file string) ([]mutant, error) {
-	source, err := os.ReadFile(file)
+// findMutants reads arguments of the form dir or dir:file,file. It returns the
+// packages whole, and those of their mutants that the arguments name.
+func findMutants(args []string) (packages []*source, named []*mutant, err error) {
+	for _, arg := range args {
+		dir, names, some := strings.Cut(arg, ":")
+		dir = "./" + path.Clean(filepath.ToSlash(dir))
+		s, err := readPackage(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		packages = append(packages, s)
+		count := len(named)
+		for _, m := range s.mutants {
+			if !some || slices.Contains(strings.Split(names, ","), path.Base(m.file)) {
+				named = append(named, m)
+			}
+		}
+		if len(named) == count {
+			return nil, nil, fmt.Errorf("%s has no check", arg)
+		}
+	}
+	return packages, named, nil
+}
+
+func readPackage(dir string) (*source, error) {
+	p, err := build.ImportDir(dir, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{dir: dir, name: p.Name}
+	for _, file := range p.GoFiles {
+		found, err := mutantsOf(path.Join(dir, file))
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range found {
+			m.dir, m.number = dir, len(s.mutants)+1
+			s.mutants = append(s.mutants, m)
+		}
+	}
+	return s, nil
+}
+
+func mutantsOf(file string) (mutants []*mutant, err error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	files := token.NewFileSet()
-	tree, err := parser.ParseFile(files, file, source, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(files, file, text, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	var mutants []mutant
 	for _, declaration := range tree.Decls {
 		function, ok := declaration.(*ast.FuncDecl)
 		if !ok || function.Body == nil {
@@ -79,13 +115,12 @@ func mutantsOf(dir, file string) ([]mutant, error) {
 		}
 		seen := map[string]int{}
 		for _, check := range checks(function.Body) {
-			from, to := files.Position(check.Pos()).Offset, files.Position(check.End()).Offset
-			condition := string(source[from:to])
-			joined := strings.Join(strings.Fields(condition), " ")
+			from, to := files.Position(check.Pos()), files.Position(check.End())
+			joined := strings.Join(strings.Fields(string(text[from.Offset:to.Offset])), " ")
 			seen[joined]++
-			changed := string(source[:from]) + "(false && (" + condition + "))" + string(source[to:])
-			mutants = append(mutants, mutant{
-				dir: dir, file: file, function: function.Name.Name, condition: joined, nth: seen[joined], source: []byte(changed),
+			mutants = append(mutants, &mutant{
+				file: file, function: function.Name.Name, condition: joined, nth: seen[joined],
+				line: from.Line, from: from.Offset, to: to.Offset,
 			})
 		}
 	}
@@ -139,3 +174,93 @@ func parts(condition ast.Expr) []ast.Expr {
 	}
 	return []ast.Expr{condition}
 }
+
+// rewritten returns the files of the package, by name, with each condition behind
+// a switch, and the file with the switches. Lines stay where they are.
+func (s *source) rewritten() (map[string][]byte, error) {
+	type insertion struct {
+		at, order int
+		text      string
+	}
+	inserts := map[string][]insertion{}
+	for _, m := range s.mutants {
+		if m.outcome == invalid {
+			continue
+		}
+		inserts[m.file] = append(inserts[m.file],
+			insertion{m.from, 1, fmt.Sprintf("(mutationOn(%d) && (", m.number)}, insertion{m.to, 0, "))"})
+	}
+	files := map[string][]byte{path.Join(s.dir, "zz_mutation.go"): fmt.Appendf(nil, switches, s.name, s.dir, len(s.mutants))}
+	for file, list := range inserts {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortStableFunc(list, func(a, b insertion) int { return 2*(a.at-b.at) + a.order - b.order })
+		var out []byte
+		at := 0
+		for _, i := range list {
+			out = append(append(out, text[at:i.at]...), i.text...)
+			at = i.at
+		}
+		files[file] = append(out, text[at:]...)
+	}
+	return files, nil
+}
+
+// switches is the file that a rewritten package gets: its name, its directory, and
+// how many checks it has. A check that runs while variables of its package are
+// made ready finds mutationOff ready, as Go orders them, or 0, which is no mutant.
+const switches = `package %s
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+const mutationPackage = %q
+
+var (
+	mutationOff     = mutationChosen()
+	mutationReached = mutationRecord(%d)
+)
+
+func mutationOn(n int) bool {
+	if mutationReached != nil {
+		mutationNote(n)
+	}
+	return n != mutationOff
+}
+
+func mutationChosen() int {
+	dir, number, _ := strings.Cut(os.Getenv("MUTATION_OFF"), ":")
+	if dir != mutationPackage {
+		return 0
+	}
+	n, _ := strconv.Atoi(number)
+	return n
+}
+
+func mutationRecord(count int) []atomic.Bool {
+	if os.Getenv("MUTATION_REACHED") == "" {
+		return nil
+	}
+	return make([]atomic.Bool, count+1)
+}
+
+func mutationNote(n int) {
+	if mutationReached[n].Swap(true) {
+		return
+	}
+	file, err := os.OpenFile(os.Getenv("MUTATION_REACHED"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteString(mutationPackage + ":" + strconv.Itoa(n) + "\n"); err != nil {
+		panic(err)
+	}
+}
+`
