@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ussoio/ussoauthz/internal/testkit"
 )
 
 // The client that issuer.mjs knows, and the secret of its HS256 tokens.
@@ -33,14 +35,14 @@ var httpClient = &http.Client{Timeout: 10 * time.Second}
 func startProvider(t *testing.T) string {
 	t.Helper()
 	const advice = "install Node.js 20.19 or later, with npm, and put both on PATH"
-	node, npm := tool(t, "node", advice), tool(t, "npm", advice)
-	version := strings.TrimSpace(string(run(t, "", node, "--version")))
+	node, npm := testkit.Tool(t, "node", advice), testkit.Tool(t, "npm", advice)
+	version := strings.TrimSpace(string(testkit.Run(t, "", node, "--version")))
 	major, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	if n, err := strconv.Atoi(major); err != nil || n < oldestNode {
 		t.Fatalf("%s is Node.js %s: %s", node, version, advice)
 	}
 	dir := installed(t, "oidc", []string{"package.json", "package-lock.json", "issuer.mjs"}, func(dir string) {
-		run(t, dir, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+		testkit.Run(t, dir, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	})
 	cmd := exec.Command(node, "issuer.mjs")
 	cmd.Dir = dir

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
@@ -31,9 +32,9 @@ type sdk struct{ python, script string }
 func installSDK(t *testing.T) sdk {
 	t.Helper()
 	const advice = "install Python 3.11 or later, with venv and pip (Debian: python3-venv), and put python3 on PATH"
-	python := tool(t, "python3", advice)
+	python := testkit.Tool(t, "python3", advice)
 	var minor int
-	version := strings.TrimSpace(string(run(t, "", python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")))
+	version := strings.TrimSpace(string(testkit.Run(t, "", python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")))
 	if _, err := fmt.Sscanf(version, "3.%d", &minor); err != nil || minor < 11 {
 		t.Fatalf("%s is Python %s: %s", python, version, advice)
 	}
@@ -41,8 +42,8 @@ func installSDK(t *testing.T) sdk {
 		t.Fatalf("%s can't make environments: %v; %s\n%s", python, err, advice, out)
 	}
 	dir := installed(t, "usso", []string{"requirements.txt", "scopes.py", "verify.py"}, func(dir string) {
-		run(t, dir, python, "-m", "venv", "venv")
-		run(t, dir, filepath.Join(dir, "venv", "bin", "python"), "-m", "pip", "install", "--quiet",
+		testkit.Run(t, dir, python, "-m", "venv", "venv")
+		testkit.Run(t, dir, filepath.Join(dir, "venv", "bin", "python"), "-m", "pip", "install", "--quiet",
 			"--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "-r", "requirements.txt")
 	})
 	return sdk{python: filepath.Join(dir, "venv", "bin", "python"), script: filepath.Join(dir, "verify.py")}

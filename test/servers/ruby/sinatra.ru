@@ -1,0 +1,3 @@
+ENV['APP_ENV'] = 'production'
+require_relative 'sinatra'
+run Sinatra::Application
