@@ -16,6 +16,9 @@ type connections struct {
 	net.Listener
 	log  *slog.Logger
 	most int
+	// callers reports those that do not speak HTTP/2. nil: the listener is TLS,
+	// whose credentials report.
+	callers *callers
 
 	mu    sync.Mutex
 	open  map[net.Conn]struct{}
@@ -23,8 +26,8 @@ type connections struct {
 	ended bool
 }
 
-func newConnections(l net.Listener, most int, log *slog.Logger) *connections {
-	return &connections{Listener: l, log: log, most: most, open: map[net.Conn]struct{}{}}
+func newConnections(l net.Listener, most int, log *slog.Logger, callers *callers) *connections {
+	return &connections{Listener: l, log: log, most: most, callers: callers, open: map[net.Conn]struct{}{}}
 }
 
 // Accept returns the next connection. Those beyond the bound are closed at
@@ -57,7 +60,7 @@ func (l *connections) add(conn net.Conn) net.Conn {
 	}
 	l.full = false
 	l.open[conn] = struct{}{}
-	return &connection{conn, l}
+	return &connection{Conn: conn, list: l, opening: opening{done: l.callers == nil}}
 }
 
 // count is how many are open.
@@ -83,10 +86,20 @@ func (l *connections) end() {
 	}
 }
 
-// connection leaves the listener's list when it is closed.
+// connection leaves the listener's list when it is closed, and has its first
+// bytes looked at.
 type connection struct {
 	net.Conn
-	list *connections
+	list    *connections
+	opening opening // of the one goroutine that reads
+}
+
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.opening.done && n > 0 {
+		c.list.callers.report(c.opening.add(b[:n]), c.Conn.RemoteAddr(), nil)
+	}
+	return n, err
 }
 
 func (c *connection) Close() error {

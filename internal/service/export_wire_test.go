@@ -19,5 +19,5 @@ func (s *Service) Health(ctx context.Context, name string) (grpc_health_v1.Healt
 
 // Bounded is the listener that all checks come through, with another bound.
 func Bounded(l net.Listener, most int, log *slog.Logger) net.Listener {
-	return newConnections(l, most, log)
+	return newConnections(l, most, log, &callers{log: log})
 }

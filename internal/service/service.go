@@ -45,6 +45,7 @@ type Service struct {
 	health     *health.Server
 	admin      *http.Server
 
+	callers       callers
 	grpcListener  *connections
 	adminListener net.Listener // nil: switched off
 	ready         atomic.Bool
@@ -58,7 +59,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Service, e
 }
 
 func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patience watch.Config) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: log, health: health.NewServer()}
+	s := &Service{cfg: cfg, log: log, callers: callers{log: log}, health: health.NewServer()}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -143,7 +144,11 @@ func (s *Service) open() (err error) {
 	if err != nil {
 		return err
 	}
-	s.grpcListener = newConnections(l, maxConnections, s.log)
+	watched := &s.callers
+	if s.tls.Load() != nil {
+		watched = nil // its credentials report
+	}
+	s.grpcListener = newConnections(l, maxConnections, s.log, watched)
 	if s.cfg.Admin.Listen != "" {
 		s.adminListener, err = listen(s.cfg.Admin.Listen)
 	}
@@ -183,13 +188,14 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 		return options, err
 	}
 	s.tls.Store(certificates)
-	return append(options, grpc.Creds(credentials.NewTLS(&tls.Config{
+	current := credentials.NewTLS(&tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		NextProtos:             []string{"h2"},
 		SessionTicketsDisabled: true, // see listenerTLS.load
 		// Each connection takes what is current: certificates are renewed.
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
-	}))), nil
+	})
+	return append(options, grpc.Creds(reportingCredentials{current, &s.callers})), nil
 }
 
 // Address is where checks are answered; of use where the configuration said

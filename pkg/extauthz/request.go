@@ -73,13 +73,16 @@ func (r *request) parse(m *Message) (err error) {
 
 // checkMethod accepts an upper-case token (RFC 9110 section 9.1). Over HTTP/2
 // Envoy lets "get" through, which many servers treat as GET and no route names.
-// CONNECT has no path to decide about.
+// CONNECT has no path to decide about. The answer to a TRACE, or to a TRACK, which
+// is IIS's name for it, repeats the request: cookies that a script can't read,
+// and the identity headers that the application was given.
 func checkMethod(method string) error {
 	if !httpguts.ValidHeaderFieldName(method) || len(method) > maxMethod || strings.ToUpper(method) != method {
 		return errors.New("the method is no upper-case token")
 	}
-	if method == "CONNECT" {
-		return errors.New("the method is CONNECT")
+	switch method {
+	case "CONNECT", "TRACE", "TRACK":
+		return errors.New("the method is " + method)
 	}
 	return nil
 }

@@ -82,8 +82,8 @@ func splitPattern(text string) (method, path, problem string) {
 		return "", "", fmt.Sprintf("methods are upper-case: write %q", strings.ToUpper(method))
 	case len(method) > MaxMethod:
 		return "", "", fmt.Sprintf("the method can't match: requests have at most %d letters in theirs", MaxMethod)
-	case method == http.MethodConnect:
-		return "", "", "CONNECT requests are always refused: no route can allow them"
+	case method == http.MethodConnect, method == http.MethodTrace, method == "TRACK":
+		return "", "", method + " requests are always refused: no route can allow them"
 	case path == "":
 		return "", "", fmt.Sprintf(`%q has no path; write "%s /"`, text, method)
 	case strings.Contains(path, "://"):

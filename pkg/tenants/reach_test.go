@@ -86,7 +86,9 @@ func TestPatternsThatNoRequestHas(t *testing.T) {
 		"/%25zz%2541":                   "encoded twice",
 		"/a/../b":                       "dot segments",
 		"/a//b":                         "empty segment",
-		"CONNECT /":                     "always refused",
+		"CONNECT /":                     "CONNECT requests are always refused",
+		"TRACE /":                       "TRACE requests are always refused",
+		"TRACK /":                       "TRACK requests are always refused",
 	} {
 		_, faults := tenants.NewRoutes([]tenants.Route{{Match: match}})
 		if len(faults) != 1 || !strings.Contains(faults[0].Problem, words) {

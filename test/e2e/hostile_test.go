@@ -117,6 +117,7 @@ func TestHostileClients(t *testing.T) {
 			{"an absolute form", "GET http://globex.example/me", []string{"Host: acme.example", auth}, 401, "token_invalid"},
 			{"a nominated identity header", "GET /me", []string{"Host: acme.example", auth, "Connection: close, x-user-id"}, 200, "allowed"},
 			{"a spoofed failure mode", "GET /me", []string{"Host: acme.example", "X-Envoy-Auth-Failure-Mode-Allowed: true"}, 401, "token_not_found"},
+			{"TRACE with a token", "TRACE /me", []string{"Host: acme.example", auth}, 400, "invalid_request"},
 			{"CONNECT", "CONNECT acme.example:443", []string{"Host: acme.example"}, 404, ""},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
