@@ -86,14 +86,15 @@ func (c *checks) asked() *authv3.AttributeContext {
 	return c.last
 }
 
-// edge is the shipped configuration in a real Envoy.
+// edge is the shipped configuration in a real Envoy, with edits: pairs of what
+// stands in the file and what stands there instead.
 type edge struct {
 	url    string
 	checks *checks
 	stop   func() // ends the Check server
 }
 
-func newEdge(t *testing.T) *edge {
+func newEdge(t *testing.T, edits ...string) *edge {
 	t.Helper()
 	binary, err := envoybin.Find(t.Context(), "../.cache", t.Output())
 	if err != nil {
@@ -124,7 +125,14 @@ func newEdge(t *testing.T) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	process, err := envoybin.Start(t.Context(), binary, config, io.Discard, t.Output())
+	text := string(config)
+	for i := 0; i < len(edits); i += 2 {
+		if strings.Count(text, edits[i]) != 1 {
+			t.Fatalf("envoy.yaml has %q %d times", edits[i], strings.Count(text, edits[i]))
+		}
+		text = strings.Replace(text, edits[i], edits[i+1], 1)
+	}
+	process, err := envoybin.Start(t.Context(), binary, []byte(text), io.Discard, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,15 +219,60 @@ func TestEdge(t *testing.T) {
 	})
 
 	t.Run("mutations that are not listed", func(t *testing.T) {
-		for _, set := range []string{"x-other: 1", ":path: /admin", "host: evil.example", "x-user-id: a\nb"} {
+		for _, set := range []string{
+			"other: 1", ":path: /admin", ":method: DELETE", "host: evil.example", "x-user-id: a\nb", "content-length: 1", "transfer-encoding: chunked", "te: trailers",
+			"x-envoy-original-path: /admin", "x-envoy-upstream-rq-timeout-ms: 1", "X-Envoy-Retry-On: 5xx", "x-envoy-attempt-count: 1", "x_envoy.max~retries: 9",
+			"x-original-url: /admin", "x-rewrite-url: /admin", "x-http-method-override: DELETE", "x-method-override: DELETE", "x-forwarded-for: 1", "X.Forwarded.Host: evil.example", "x-real-ip: 1", "x-request-id: 1",
+		} {
 			e.checks.answer([]string{set}, nil)
 			if status, _ := e.send(t, "/", "a.example"); status != http.StatusInternalServerError {
 				t.Errorf("set %q: status %d, want 500", set, status)
 			}
 		}
-		e.checks.answer(nil, []string{"x-other"})
-		if status, _ := e.send(t, "/", "a.example", "X-Other: 1"); status != http.StatusInternalServerError {
-			t.Errorf("remove x-other: status %d, want 500", status)
+		for _, name := range []string{"other", "x-request-id", "x-forwarded-for"} {
+			e.checks.answer(nil, []string{name})
+			if status, _ := e.send(t, "/", "a.example", name+": 1"); status != http.StatusInternalServerError {
+				t.Errorf("remove %s: status %d, want 500", name, status)
+			}
+		}
+	})
+
+	// As identity_headers.claims and policies name theirs.
+	t.Run("headers of claims", func(t *testing.T) {
+		e.checks.answer([]string{"x-email: a@example", "x-groups: a,b", "X-User-Name: Ann", "x-authenticated: 1", "x-realm: r", "x-hosting: h", "x-methodology: m"}, []string{"x.email", "x-plan", "x-envoy-auth-failure-mode-allowed"})
+		status, got := e.send(t, "/", "a.example", "X-Email: evil@example", "X.Email: evil@example", "X-Plan: gold")
+		if status != http.StatusOK || !slices.Equal(got.Headers["x-email"], []string{"a@example"}) || got.Headers["x-groups"] == nil || got.Headers["x-user-name"] == nil {
+			t.Errorf("status %d, %v", status, got.Headers)
+		}
+		for _, name := range []string{"x.email", "x-plan"} {
+			if values, there := got.Headers[name]; there {
+				t.Errorf("%s: %q reached the application", name, values)
+			}
+		}
+	})
+
+	// A framework that serves what one of these says would serve something that
+	// nobody checked.
+	t.Run("headers that say another URL, method or host", func(t *testing.T) {
+		e.checks.answer(nil, nil)
+		rewriting := []string{
+			"X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Http-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-Method", "X-Forwarded-Prefix",
+			"X-Forwarded-Host", "X-Forwarded-Uri", "X-Envoy-Original-Path", "X-Host", "X-Original-Host", "X-HTTP-Host-Override", "X-Http-Destinationurl", "Forwarded", "X.Original.Url", "x-original~url",
+		}
+		var lines []string
+		for _, name := range rewriting {
+			lines = append(lines, name+": /admin")
+		}
+		status, got := e.send(t, "/", "a.example", append(lines, "X-Original-Title: a book", "X-Hosting: 1")...)
+		for _, name := range rewriting {
+			if values, there := got.Headers[strings.ToLower(name)]; there {
+				t.Errorf("%s: %q reached the application", name, values)
+			}
+		}
+		for _, name := range []string{"x-original-title", "x-hosting"} {
+			if got.Headers[name] == nil {
+				t.Errorf("status %d: %s is gone, which rewrites nothing", status, name)
+			}
 		}
 	})
 
@@ -261,4 +314,63 @@ func TestEdge(t *testing.T) {
 			t.Errorf("status %d, want 503", status)
 		}
 	})
+}
+
+// What the file says about bodies. A partial message is held in the buffers that
+// the listener and its HTTP/2 streams have.
+func TestEdgeWithBodies(t *testing.T) {
+	on := func(partial string, more ...string) []string {
+		return append(more,
+			"                      # with_request_body:\n", "                      with_request_body:\n",
+			"                      #   max_request_bytes: 262144\n", "                        max_request_bytes: 262144\n",
+			"                      #   allow_partial_message: false\n", "                        allow_partial_message: "+partial+"\n",
+			"                      #   pack_as_bytes: true\n", "                        pack_as_bytes: true\n")
+	}
+	raised := []string{
+		"      per_connection_buffer_limit_bytes: 32768\n      filter_chains:", "      per_connection_buffer_limit_bytes: 262144\n      filter_chains:",
+		"initial_stream_window_size: 65536", "initial_stream_window_size: 262144",
+	}
+	const kib = 1 << 10
+	for name, tt := range map[string]struct {
+		edits []string
+		seen  map[int]int // bytes sent, and those of the check; 0: Envoy answers 413
+	}{
+		"whole":                           {on("false"), map[int]int{20 * kib: 20 * kib, 128 * kib: 128 * kib, 250 * kib: 250 * kib, 300 * kib: 0}},
+		"partial, the limits as they are": {on("true"), map[int]int{20 * kib: 20 * kib, 128 * kib: 0, 300 * kib: 0}},
+		"partial, the limits raised":      {on("true", raised...), map[int]int{20 * kib: 20 * kib, 128 * kib: 128 * kib, 250 * kib: 250 * kib, 300 * kib: 256 * kib}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, tt.edits...)
+			for size, want := range tt.seen {
+				for _, http2 := range []bool{false, true} {
+					e.checks.answer(nil, nil)
+					status := put(t, e.url+"/", http2, size)
+					got := len(e.checks.asked().GetRequest().GetHttp().GetRawBody())
+					if got != want || (want == 0) != (status == http.StatusRequestEntityTooLarge) {
+						t.Errorf("%d bytes, HTTP/2 %t: status %d, %d bytes in the check, want %d", size, http2, status, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// put sends a body and returns the status.
+func put(t *testing.T, url string, http2 bool, size int) int {
+	t.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetUnencryptedHTTP2(http2)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(strings.Repeat("x", size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
 }
