@@ -94,6 +94,8 @@ func (e *explainer) adviseVerification() string {
 		}
 	}
 	switch {
+	case jwtverify.RetryAfter(err) > 0:
+		return fmt.Sprintf("the token's key, %s, is none of those from %s; it may be a new one, and the source could not be asked for it yet", detail, e.keySource())
 	case errors.Is(err, jwtverify.ErrKeysUnavailable):
 		return fmt.Sprintf("the keys of tenant %s can't be had from %s: %v", id, e.road.tenant.KeySource, err)
 	case errors.Is(err, jwtverify.ErrExpired):

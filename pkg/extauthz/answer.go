@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -68,8 +70,8 @@ func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
 	if challenge := a.Reason.Challenge(a.Tenant, scopes); challenge != "" {
 		a.answerHeader(d.Headers, "www-authenticate", challenge)
 	}
-	if row.RetryAfter > 0 {
-		a.answerHeader(d.Headers, "retry-after", strconv.Itoa(row.RetryAfter))
+	if after := retryAfter(row, a.Err); after > 0 {
+		a.answerHeader(d.Headers, "retry-after", strconv.Itoa(after))
 	}
 	// Envoy maps a status to a grpc-status by the table of HTTP to gRPC codes,
 	// where 400 is INTERNAL and 500 is UNKNOWN.
@@ -77,6 +79,17 @@ func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
 		a.answerHeader(d.Headers, "grpc-status", strconv.Itoa(row.GRPC))
 	}
 	a.Headers = append(a.Headers, d.Headers...)
+}
+
+// retryAfter is that of the error, where it says when it is over.
+func retryAfter(row answers.Row, err error) int {
+	if row.RetryAfter == 0 {
+		return 0
+	}
+	if after := jwtverify.RetryAfter(err); after > 0 {
+		return int(after / time.Second)
+	}
+	return row.RetryAfter
 }
 
 // answerHeader adds a header of ours unless the policy has its own.

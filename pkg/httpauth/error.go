@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -47,7 +48,11 @@ func Deny(w http.ResponseWriter, err error) {
 		h.Set("Www-Authenticate", challenge)
 	}
 	if row.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(row.RetryAfter))
+		after := row.RetryAfter
+		if held := jwtverify.RetryAfter(err); held > 0 {
+			after = int(held / time.Second)
+		}
+		h.Set("Retry-After", strconv.Itoa(after))
 	}
 	status := row.Status
 	if status < http.StatusBadRequest { // a reason can't make a refusal look like a success

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -247,4 +248,33 @@ func TestFromContext(t *testing.T) {
 	if id, ok := httpauth.FromContext(httpauth.WithIdentity(t.Context(), want)); !ok || id != want {
 		t.Errorf("got %v, %v", id, ok)
 	}
+}
+
+// A token whose key can't be looked for yet is told when to come again.
+func TestDenyTellsWhenKeysAreLookedFor(t *testing.T) {
+	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: empty{}})
+	defer fetcher.Close()
+	keys, err := fetcher.Open(jwtverify.RemoteConfig{URL: "https://sso.example/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 { // the first ones wait for the set, and then use up the lookups
+		_, err = keys.Find(t.Context(), strconv.Itoa(i))
+	}
+	w := httptest.NewRecorder()
+	httpauth.Deny(w, err)
+	if after, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || w.Code != 503 || after < 20 || after > 30 {
+		t.Errorf("%d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+	}
+}
+
+// empty is a server with a key that nobody asks for.
+type empty struct{}
+
+func (empty) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	_, _ = io.WriteString(w, `{"keys":[{"kid":"a","kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
+	response := w.Result()
+	response.Request = r
+	return response, nil
 }

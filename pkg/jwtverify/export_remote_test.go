@@ -15,7 +15,13 @@ var (
 	Early        = early
 )
 
-const MaxWaiters = maxWaiters
+const (
+	MaxWaiters = maxWaiters
+	MaxAbsent  = maxAbsent
+)
+
+// Absent counts the kids that are remembered as looked for in vain.
+func (r *RemoteKeySet) Absent() int { return len(r.source.snapshot.Load().absent) }
 
 // GuardedTransport is the transport of a Fetcher that trusts a test's server.
 func GuardedTransport(denyPrivate bool, roots *x509.CertPool) *http.Transport {

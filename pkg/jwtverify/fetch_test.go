@@ -233,7 +233,7 @@ func TestAResetRefreshKeepsTheLastGoodKeys(t *testing.T) {
 	mu.Lock()
 	broken = true
 	mu.Unlock()
-	find(t, r, "rotated", jwtverify.ErrUnknownKey)
+	find(t, r, "rotated", jwtverify.ErrKeysUnavailable)
 	if st := r.Status(); st.LastError == nil || st.Keys != 1 || find(t, r, "a", nil) != a {
 		t.Errorf("status %+v", st)
 	}

@@ -146,6 +146,7 @@ func (f *Fetcher) shut(s *source) {
 	s.closed = true
 	delete(f.sources, s.id)
 	f.disarm(s)
+	s.fetching.Store(false)
 	switch s.state {
 	case queued:
 		f.queue.remove(s)
@@ -159,7 +160,7 @@ func (f *Fetcher) shut(s *source) {
 // enqueue makes an idle source due. mu is held.
 func (f *Fetcher) enqueue(s *source, lane int) {
 	f.disarm(s)
-	s.quiet.Store(0) // unknown kids wait for this fetch
+	s.fetching.Store(true) // unknown kids wait for this fetch
 	s.state = queued
 	f.queue.push(s, lane)
 	f.dispatch()
@@ -213,9 +214,8 @@ func (f *Fetcher) finish(s *source, r *result) (vouched *snapshot) {
 		if snap := s.snapshot.Load(); snap != nil && snap.fetched.Equal(r.begun) {
 			vouched = snap
 		}
-		if !s.unknownAt.IsZero() {
-			s.quiet.Store(int64(s.unknownAt.Add(unknownKidPause).Sub(f.start)))
-		}
+		s.named = nil
+		s.fetching.Store(false)
 		s.wake()
 	}
 	f.dispatch()

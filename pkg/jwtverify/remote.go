@@ -85,10 +85,13 @@ type RemoteKeySet struct {
 //
 // A request waits only for a kid that no key has: until the fetch that may
 // bring it ends, for half of its remaining time at most and 500 ms at most.
-// Unknown kids cause one fetch in 30 seconds, whatever their number.
+// Unknown kids cause three fetches at once and then one in 30 seconds, whatever
+// their number.
 //
-// The error wraps ErrUnknownKey, or ErrKeysUnavailable where no fetch succeeded
-// yet or the last one is longer ago than MaxStale.
+// The error wraps ErrUnknownKey where the issuer was asked since the kid was first
+// named, and had no such key. It wraps ErrKeysUnavailable where no fetch succeeded
+// yet, the last one is longer ago than MaxStale, or the kid could not be looked
+// for yet; RetryAfter tells when it may be.
 func (r *RemoteKeySet) Find(ctx context.Context, kid string) (*Key, error) {
 	if snap := r.source.snapshot.Load(); snap != nil {
 		if k := snap.find(kid); k != nil && !snap.stale() {

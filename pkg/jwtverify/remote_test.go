@@ -3,6 +3,7 @@ package jwtverify_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -290,7 +291,8 @@ func TestTenThousandSourcesOfADeadHost(t *testing.T) {
 	})
 }
 
-// attack 163
+// attack 163: a flood of kids causes a burst of three fetches and then one in 30
+// seconds. What could not be looked for may be a good token of a new key.
 func TestUnknownKidFloodFetchesOnce(t *testing.T) {
 	server := newKeyServer(jwks("a"))
 	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
@@ -298,22 +300,120 @@ func TestUnknownKidFloodFetchesOnce(t *testing.T) {
 		find(t, r, "a", nil)
 		d := took(func() {
 			for i := range 100_000 {
-				find(t, r, fmt.Sprint("forged", i), jwtverify.ErrUnknownKey)
+				want := jwtverify.ErrKeysUnavailable
+				if i < 3 {
+					want = jwtverify.ErrUnknownKey
+				}
+				find(t, r, fmt.Sprint("forged", i), want)
 			}
+			find(t, r, "forged1", jwtverify.ErrUnknownKey)
 		})
-		if n := server.fetches(); n != 2 || d != 0 {
-			t.Errorf("%d fetches in %s: want the first one and one more, without waiting", n, d)
+		if n := server.fetches(); n != 4 || d != 0 {
+			t.Errorf("%d fetches in %s: want the first one and three more, without waiting", n, d)
 		}
 		time.Sleep(29 * time.Second)
-		find(t, r, "x", jwtverify.ErrUnknownKey)
-		if n := server.fetches(); n != 2 {
+		find(t, r, "x", jwtverify.ErrKeysUnavailable)
+		if n := server.fetches(); n != 4 {
 			t.Errorf("%d fetches: the limit did not last", n)
 		}
-		time.Sleep(time.Second)
-		find(t, r, "x", jwtverify.ErrUnknownKey)
-		if n := server.fetches(); n != 3 {
-			t.Errorf("%d fetches after 30 s: want 3", n)
+		for i := range 10 {
+			time.Sleep(time.Second)
+			find(t, r, fmt.Sprint("x", i), jwtverify.ErrUnknownKey)
+			find(t, r, fmt.Sprint("y", i), jwtverify.ErrKeysUnavailable)
+			if n := server.fetches(); n != 5+i {
+				t.Errorf("%d fetches after %d times 30 s: want %d", n, i+1, 5+i)
+			}
+			time.Sleep(29 * time.Second)
 		}
+	})
+}
+
+// After a rotation neither a forged kid, nor one of another issuer that goes on and
+// on, nor both keep the tokens of the new key out.
+func TestForgedKidsDoNotHideARotation(t *testing.T) {
+	server := newKeyServer(jwks("old"))
+	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
+		r := open(t, f, jwtverify.RemoteConfig{})
+		find(t, r, "old", nil)
+		for range 20 { // clients that nobody repairs
+			find(t, r, "elsewhere", jwtverify.ErrUnknownKey)
+			find(t, r, "elsewhere2", jwtverify.ErrUnknownKey)
+			time.Sleep(11 * time.Second)
+		}
+		find(t, r, "forged", jwtverify.ErrUnknownKey)
+		before := server.fetches()
+		server.serve(jwks("old", "new"))
+		find(t, r, "forged", jwtverify.ErrUnknownKey) // which asks nobody again so soon
+		if n := server.fetches(); n != before {
+			t.Errorf("%d fetches for a kid that was looked for just before", n-before)
+		}
+		time.Sleep(30 * time.Second)
+		find(t, r, "new", nil)
+	})
+}
+
+// While a flood has used up the lookups, a token of a new key is told when to come
+// again, and finds its key then.
+func TestRotationDuringAFlood(t *testing.T) {
+	server := newKeyServer(jwks("old"))
+	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
+		r := open(t, f, jwtverify.RemoteConfig{})
+		for i := range 10 {
+			_, _ = r.Find(t.Context(), fmt.Sprint("forged", i))
+		}
+		server.serve(jwks("old", "new"))
+		time.Sleep(7500 * time.Millisecond)
+		_, err := r.Find(t.Context(), "new")
+		if after := jwtverify.RetryAfter(err); !isUnavailable(err) || after != 23*time.Second || !strings.Contains(err.Error(), "23s") {
+			t.Errorf("%v: come again after %v, want 23s", err, after)
+		}
+		time.Sleep(23 * time.Second)
+		find(t, r, "new", nil)
+		if after := jwtverify.RetryAfter(errors.New("another")); after != 0 {
+			t.Errorf("another error: %v", after)
+		}
+	})
+}
+
+// An issuer that is down, or sends nothing of use, was not asked: the kid may be
+// that of a new key. So is one that a fetch did not bring which began before.
+func TestUnknownKidOfASilentIssuer(t *testing.T) {
+	server := newKeyServer(jwks("a"))
+	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
+		r := open(t, f, jwtverify.RemoteConfig{TTL: 10 * time.Minute})
+		find(t, r, "a", nil)
+		server.fail(http.StatusBadGateway)
+		find(t, r, "new", jwtverify.ErrKeysUnavailable)
+		find(t, r, "a", nil)
+		server.set(func(s *keyServer) { s.status, s.body = http.StatusOK, jwks("a", "new") })
+		time.Sleep(10 * time.Second) // of the backoff
+		synctest.Wait()
+		find(t, r, "new", nil)
+	})
+}
+
+// What is remembered of forged kids is bounded, and what is forgotten is looked
+// for once more.
+func TestAbsentKidsAreBounded(t *testing.T) {
+	server := newKeyServer(jwks("a"))
+	server.delay = 10 * time.Millisecond
+	inBubble(t, server, func(t *testing.T, f *jwtverify.Fetcher) {
+		r := open(t, f, jwtverify.RemoteConfig{TTL: time.Hour})
+		find(t, r, "a", nil)
+		for round := range 20 {
+			var wg sync.WaitGroup
+			for i := range jwtverify.MaxWaiters {
+				wg.Go(func() { _, _ = r.Find(t.Context(), fmt.Sprint(round, "-", i)) })
+			}
+			wg.Wait()
+			if n := r.Absent(); n == 0 || n > jwtverify.MaxAbsent {
+				t.Fatalf("round %d: %d kids are remembered", round, n)
+			}
+			time.Sleep(31 * time.Second)
+		}
+		server.serve(jwks("a", "19-0"))
+		find(t, r, "fresh", jwtverify.ErrUnknownKey)
+		find(t, r, "19-0", nil)
 	})
 }
 
@@ -326,7 +426,7 @@ func TestParallelUnknownKidsShareOneFetch(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 1000 {
 			wg.Go(func() {
-				if d := took(func() { find(t, r, fmt.Sprint(i), jwtverify.ErrUnknownKey) }); d > 500*time.Millisecond {
+				if d := took(func() { find(t, r, fmt.Sprint(i), jwtverify.ErrKeysUnavailable) }); d > 500*time.Millisecond {
 					t.Errorf("waited %s", d)
 				}
 			})
@@ -462,9 +562,9 @@ func TestEmptySetMustBeSeenTwice(t *testing.T) {
 				r := open(t, f, jwtverify.RemoteConfig{TTL: 10 * time.Minute})
 				find(t, r, "a", nil)
 				server.serve(empty)
-				find(t, r, "forged", jwtverify.ErrUnknownKey) // the first sight
+				find(t, r, "forged", jwtverify.ErrKeysUnavailable) // the first sight
 				time.Sleep(30 * time.Second)
-				find(t, r, "forged", jwtverify.ErrUnknownKey) // too soon for a second one
+				find(t, r, "forged", jwtverify.ErrKeysUnavailable) // too soon for a second one
 				find(t, r, "a", nil)
 				if st := r.Status(); st.LastError == nil || st.Keys != 1 || server.fetches() != 3 {
 					t.Errorf("status %+v after %d fetches", st, server.fetches())
@@ -735,7 +835,7 @@ func TestClosedSetGoesOnWithItsKeys(t *testing.T) {
 		find(t, r, "a", nil)
 		r.Close()
 		find(t, r, "a", nil)
-		find(t, r, "new", jwtverify.ErrUnknownKey)
+		find(t, r, "new", jwtverify.ErrKeysUnavailable) // nobody looks for it any more
 		time.Sleep(time.Hour + 1)
 		find(t, r, "a", jwtverify.ErrKeysUnavailable)
 		if n := server.fetches(); n != 1 {
@@ -913,8 +1013,9 @@ func TestKeysOfASuspendedMachine(t *testing.T) {
 		server.serve(jwks("a"))
 		r.Sleep(2 * time.Minute)
 		find(t, r, "a", nil)
+		find(t, r, "leaked", jwtverify.ErrUnknownKey) // it is looked for once
 		find(t, r, "leaked", jwtverify.ErrUnknownKey)
-		if server.fetches() != 2 {
+		if server.fetches() != 3 {
 			t.Errorf("%d fetches", server.fetches())
 		}
 		server.fail(http.StatusBadGateway)
@@ -923,7 +1024,7 @@ func TestKeysOfASuspendedMachine(t *testing.T) {
 		for range 100 {
 			find(t, r, "a", jwtverify.ErrKeysUnavailable)
 		}
-		if n := server.fetches(); n != 3 {
+		if n := server.fetches(); n != 4 {
 			t.Errorf("%d fetches, want one more for 100 requests", n)
 		}
 		server.fail(http.StatusOK)

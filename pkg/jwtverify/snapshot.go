@@ -2,6 +2,7 @@ package jwtverify
 
 import (
 	"crypto/sha256"
+	"maps"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type snapshot struct {
 	fetched  time.Time // when the last good fetch of it was begun, with a monotonic reading
 	wall     int64     // the same by the other clock, in seconds, which goes on while the machine sleeps
 	maxStale time.Duration
+
+	absent map[kidHash]struct{} // kids that were asked for, and that the issuer did not have then
 
 	sum       [sha256.Size]byte // of the bytes that it was made from
 	url, etag string            // what it was fetched from, for If-None-Match
@@ -45,6 +48,38 @@ func (s *snapshot) find(kid string) *Key {
 		return s.only
 	}
 	return s.byID[kid]
+}
+
+// lacks reports whether kid was looked for in vain: it was asked for before the
+// issuer sent or confirmed this set.
+func (s *snapshot) lacks(kid string) bool {
+	if len(s.absent) == 0 {
+		return false
+	}
+	_, found := s.absent[hashKid(kid)]
+	return found
+}
+
+// remember adds the kids that requests named before the fetch of this set to those
+// that the set before it lacked. When there is no more space it begins anew: a kid
+// that is forgotten is looked for once more.
+func (s *snapshot) remember(old *snapshot, named []kidHash) {
+	s.absent = nil
+	if old != nil && len(old.absent)+len(named) <= maxAbsent {
+		s.absent = maps.Clone(old.absent)
+	}
+	if s.absent == nil {
+		s.absent = make(map[kidHash]struct{}, len(named))
+	}
+	for _, kid := range named {
+		s.absent[kid] = struct{}{}
+	}
+	for kid := range s.byID {
+		delete(s.absent, hashKid(kid))
+	}
+	if len(s.absent) == 0 {
+		s.absent = nil // thousands of idle sources need none
+	}
 }
 
 // size counts the keys that a token can mean.

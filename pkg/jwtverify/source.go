@@ -15,8 +15,7 @@ import (
 
 const (
 	maxWait         = 500 * time.Millisecond
-	maxWaiters      = 256 // of one source; each is a request held back
-	unknownKidPause = 30 * time.Second
+	maxWaiters      = 256 // of one source; each is a request that waits
 	maxETagBytes    = 1 << 10
 	maxProblemsTold = 5
 )
@@ -44,9 +43,10 @@ type source struct {
 	snapshot atomic.Pointer[snapshot] // nil: no good fetch yet; written under Fetcher.mu
 	whole    atomic.Bool              // ask for all of the set, changed or not: the disk lacks it
 
-	// quiet is the time since Fetcher.start until which an unknown kid is
-	// answered without the lock, which a flood of them would keep busy.
-	quiet atomic.Int64
+	// lookups and fetching answer an unknown kid without the lock, which a flood
+	// of them would keep busy.
+	lookups  lookupBudget
+	fetching atomic.Bool // queued or running
 
 	// What follows is guarded by Fetcher.mu.
 	sets   int // open RemoteKeySets
@@ -68,7 +68,8 @@ type source struct {
 	failed     int64 // of them, or brought no keys
 	failures   int   // in a row
 	lastErr    error
-	unknownAt  time.Time // when an unknown kid last caused a fetch
+	woken      time.Time // when keys that grew too old in a sleep last caused a fetch
+	named      []kidHash // by the requests that wait for the next fetch
 	emptySince time.Time // when a set without keys was first seen in place of a good one
 	problems   string    // those that were told last
 }
@@ -107,8 +108,8 @@ func (s *source) look(kid string) (k *Key, final bool, err error) {
 	if kid == "" {
 		return nil, true, fmt.Errorf("%w: the token has no kid and the set %d keys", ErrUnknownKey, snap.size())
 	}
-	q := time.Duration(s.quiet.Load())
-	return nil, time.Since(s.fetcher.start) < q, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+	final, err = s.missing(snap, kid)
+	return nil, final, err
 }
 
 func (s *source) unavailable(why string) error {
@@ -138,7 +139,7 @@ func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 		if !s.mayAsk(kid) {
 			return nil, false
 		}
-		s.unknownAt = time.Now()
+		s.lookups.spend(time.Since(f.start))
 		f.enqueue(s, urgent)
 	case queued:
 		f.queue.hurry(s)
@@ -146,6 +147,9 @@ func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 	}
 	if s.done == nil {
 		s.done = make(chan struct{})
+	}
+	if fresh && len(s.named) < maxAbsent {
+		s.named = append(s.named, hashKid(kid))
 	}
 	s.waiters++
 	return s.done, fresh
@@ -159,13 +163,15 @@ func (s *source) mayAsk(kid string) bool {
 	case snap == nil: // backing off
 		return false
 	case snap.slept(time.Now()):
-		if s.failures > 0 { // backing off too
+		if s.failures > 0 || time.Since(s.woken) < lookupPause { // backing off too
 			return false
 		}
+		s.woken = time.Now()
+		return true
 	case kid == "" || snap.find(kid) != nil: // nothing to ask; it just came
 		return false
 	}
-	return s.unknownAt.IsZero() || time.Since(s.unknownAt) >= unknownKidPause
+	return s.mayLookUp(snap, snap.lacks(kid), time.Since(s.fetcher.start))
 }
 
 // wait reports whether the fetch ended in time.
@@ -228,6 +234,7 @@ func (s *source) take(r *result, note logLine) time.Duration {
 		fault = errNoKeys
 	}
 	s.emptySince, s.failures = time.Time{}, 0
+	snap.remember(old, s.named)
 	s.snapshot.Store(snap)
 	s.settle(fault, note)
 	return s.pause(snap.interval)

@@ -103,7 +103,7 @@ func TestKeptKeysFollowTheIssuer(t *testing.T) {
 			time.Sleep(2 * time.Hour)
 			synctest.Wait()
 			down(nil, "a")
-			down(jwtverify.ErrUnknownKey, "b")
+			down(jwtverify.ErrKeysUnavailable, "b") // its issuer could not be asked
 			server.set(func(s *keyServer) { s.body, s.header["ETag"] = `{"keys":[]}`, `"3"` })
 			time.Sleep(4 * time.Hour) // seen twice
 			synctest.Wait()

@@ -127,8 +127,8 @@ func (l *ledger) acceptable(q question, start, end time.Time) []string {
 		case f.kind == replicaKilled:
 			list = append(list, envoyAlone)
 		case f.where != q.tenant || q.token == "":
-		case f.kind == issuerEmpty && end.Sub(f.from) > chaosTTL*9/10: // seen twice
-			list = append(list, "token_invalid")
+		case f.kind == issuerEmpty && end.Sub(f.from) > chaosTTL*9/10: // seen twice; and when no lookup of a kid is left
+			list = append(list, "token_invalid", "keys_unavailable")
 		case f.kind == issuerLies:
 			list = append(list, "token_invalid")
 			if q.imposter {

@@ -23,6 +23,7 @@ var errAnswer = errors.New("this is no CheckResponse")
 type Want struct {
 	Code   int    // of google.rpc.Status: 0 allows
 	Reason string // in the dynamic metadata; "": not looked at
+	Or     *Want  // the rarer of two answers; nil: there is one
 }
 
 // Check returns an error where the bytes of a CheckResponse say otherwise. It
@@ -47,6 +48,9 @@ func (w Want) Check(response []byte) error {
 		case fieldMetadata:
 			metadata, _ = protowire.ConsumeBytes(value)
 		}
+	}
+	if w.Or != nil && code == w.Or.Code && code != w.Code {
+		w = *w.Or
 	}
 	if code != w.Code {
 		return fmt.Errorf("status code %d, want %d: %q", code, w.Code, response)
