@@ -19,7 +19,8 @@ type checker struct {
 	d      *decoder
 	place  func(field string) (line int, name string)
 
-	reported map[string]bool // faults of inherited values, each once
+	common   tenants.Readings // of the servers behind tenants that name none
+	reported map[string]bool  // faults of inherited values, each once
 }
 
 func (k *checker) all() {
@@ -29,7 +30,7 @@ func (k *checker) all() {
 	k.reported = map[string]bool{}
 	for _, check := range []func(){
 		k.listeners, k.tls, k.keyStore, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog, k.revocation,
-		k.tenants, k.hosts, k.routes,
+		k.readings, k.tenants, k.hosts, k.routes,
 	} {
 		check()
 	}
@@ -254,6 +255,15 @@ func (k *checker) hosts() {
 	}
 }
 
+// readings checks the names of the common readings.
+func (k *checker) readings() {
+	var faults []tenants.Fault
+	k.common, faults = tenants.ParseReadings(k.c.PathReadings)
+	for _, f := range faults {
+		k.fault("path_readings"+f.Field, "%s", f.Problem)
+	}
+}
+
 // routes checks the common routes, and that no tenant is left without any.
 func (k *checker) routes() {
 	if len(k.c.Routes) > 0 {
@@ -261,8 +271,8 @@ func (k *checker) routes() {
 		for _, f := range faults {
 			k.fault("routes"+f.Field, "%s", f.Problem)
 		}
-		for _, i := range unreachable(routes) {
-			k.warn(fmt.Sprintf("routes[%d].match", i), unreached)
+		for i, why := range unreached(routes, k.common) {
+			k.warn(fmt.Sprintf("routes[%d].match", i), "%s", why)
 		}
 		shared := func(b block) bool { return len(b.Routes) == 0 }
 		if len(k.blocks) > 0 && !slices.ContainsFunc(k.blocks, shared) {
@@ -281,13 +291,27 @@ func (k *checker) routes() {
 	}
 }
 
-const unreached = "no request reaches this: more specific routes take all that it matches, or make it ambiguous"
-
-func unreachable(routes *tenants.Routes) []int {
+// unreached returns the routes that no request reaches, by index, and why.
+func unreached(routes *tenants.Routes, readings tenants.Readings) map[int]string {
 	if routes == nil { // it has faults
 		return nil
 	}
-	return routes.Unreachable()
+	list := map[int]string{}
+	for _, u := range routes.WithReadings(readings).Unreachable() {
+		list[u.Index] = "no request reaches this: more specific routes take all that it matches"
+		if u.By != nil {
+			list[u.Index] = "no request reaches this: " + misread(u.By)
+		}
+	}
+	return list
+}
+
+func misread(by *tenants.Misreading) string {
+	to := "nowhere"
+	if by.Route != nil {
+		to = by.Route.Match
+	}
+	return fmt.Sprintf("a server that %s would route it to %s, which needs something else; give both the same requirements, or remove from path_readings what no server behind does", by.Readings, to)
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

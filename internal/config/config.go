@@ -38,8 +38,9 @@ type Config struct {
 	JWKSDenyPrivate bool             `yaml:"jwks_deny_private"` // no key server has a private address
 	Shutdown        Shutdown         `yaml:"shutdown"`
 	Revocation      Revocation       `yaml:"revocation"`
-	Tenants         []tenants.Config `yaml:"-"`      // sorted by id
-	Routes          []tenants.Route  `yaml:"routes"` // of the tenants without their own
+	Tenants         []tenants.Config `yaml:"-"`             // sorted by id
+	Routes          []tenants.Route  `yaml:"routes"`        // of the tenants without their own
+	PathReadings    []string         `yaml:"path_readings"` // of the servers behind: tenants.ReadingNames; empty: none
 
 	Single   bool    `yaml:"-"` // one tenant for every request, from the environment
 	Path     string  `yaml:"-"` // the file, as it was named; "" without one
@@ -178,6 +179,7 @@ func Default() Config {
 			Roles: "x-roles", Scopes: "x-scopes",
 		},
 		ForwardToken: true,
+		PathReadings: tenants.ReadingNames(),
 		Policy:       Policy{Entrypoint: "usso/authz/decision", Timeout: 100 * time.Millisecond},
 		DecisionLog: DecisionLog{
 			SampleAllows: 1, Buffer: 8 * MiB,

@@ -141,6 +141,7 @@ func everyKey(c *config.Config) {
 	}}
 	c.Shutdown = config.Shutdown{Drain: time.Second, Grace: 90 * time.Second}
 	c.Routes = []tenants.Route{{Match: "/"}}
+	c.PathReadings = []string{"slash", "case"}
 
 	acme := tenant("acme", "http://sso.acme.example/.well-known/jwks.json", "", "acme-app", nil)
 	acme.Hosts = []string{"api.acme.example", "*.acme.example"}
@@ -155,6 +156,7 @@ func everyKey(c *config.Config) {
 	acme.Claims = map[string]string{"roles": "/realm_access/roles", "scopes": "scope"}
 	acme.JWKSTLS = tenants.JWKSTLS{CAFile: "../tls/ca.pem", CertFile: "../tls/cert.pem", KeyFile: "../tls/key.pem"}
 	acme.JWKSCache = tenants.JWKSCache{TTL: 10 * time.Minute, MaxStale: 12 * time.Hour}
+	acme.PathReadings = []string{}
 	acme.Routes = []tenants.Route{
 		{
 			Match: "GET /posts/{id}", Scopes: []string{"read:posts"}, AnyScope: []string{"read:posts", "read:all"},

@@ -24,6 +24,8 @@ func Schema() ([]byte, error) {
 		"propertyNames":        schema{"pattern": tenantID.String()},
 		"additionalProperties": schema{"$ref": "#/$defs/tenant"},
 	}
+	readings := schema{"type": "array", "uniqueItems": true, "items": schema{"anyOf": []schema{{"enum": tenants.ReadingNames()}, fromEnv}}}
+	properties["path_readings"], tenant["properties"].(schema)["path_readings"] = readings, readings
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "ussoauthz configuration"
 	root["$defs"] = schema{"tenant": tenant}

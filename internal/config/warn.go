@@ -52,8 +52,12 @@ func (k *checker) unreachedOf(b *block) {
 		k.reported[id] = true
 	}
 	routes, _ := tenants.NewRoutes(b.Routes) // its faults are told
-	for _, i := range unreachable(routes) {
-		k.tenantWarn(b, fmt.Sprintf("routes[%d].match", i), unreached)
+	readings := k.common
+	if b.PathReadings != nil {
+		readings, _ = tenants.ParseReadings(b.PathReadings)
+	}
+	for i, why := range unreached(routes, readings) {
+		k.tenantWarn(b, fmt.Sprintf("routes[%d].match", i), why)
 	}
 }
 

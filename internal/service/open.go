@@ -117,6 +117,10 @@ func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverif
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
 	}
+	readings, faults := tenants.ParseReadings(cfg.PathReadings)
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("path_readings%s: %s", faults[0].Field, faults[0].Problem)
+	}
 	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
 	closeAll := func() {
@@ -126,7 +130,7 @@ func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverif
 	}
 	for i := range cfg.Tenants {
 		t, err := cfg.Tenants[i].Build(cfg.Dir, tenants.Shared{
-			Fetcher: fetcher, Routes: common, RequireTenantID: required[cfg.Tenants[i].ID], Cache: cache,
+			Fetcher: fetcher, Routes: common, Readings: &readings, RequireTenantID: required[cfg.Tenants[i].ID], Cache: cache,
 		})
 		if err != nil {
 			closeAll()

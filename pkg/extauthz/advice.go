@@ -28,7 +28,7 @@ func (e *explainer) advice() string {
 	case reason == answers.TokenNotFound && r.identity == nil:
 		return e.adviseToken()
 	case reason == answers.NoRoute && r.ambiguous:
-		return "the path fits a broad route, and without its last slash or its path parameters a narrower one: ask for it as that route has it, or add a route for it as it is"
+		return e.misreading() + ": ask for the path as that route has it, or remove from path_readings what no server behind does"
 	case reason == answers.NoRoute && !r.matched:
 		return fmt.Sprintf("no route of the tenant %s matches %s /%s: add one to routes", r.tenant.ID, r.req.method, strings.Join(r.req.segments, "/"))
 	}

@@ -61,7 +61,7 @@ type attack struct {
 // known are the expectations that a vector can have.
 var known = []answers.Reason{
 	answers.Allowed, answers.InvalidRequest, answers.InvalidTenant, answers.TokenNotFound, answers.TokenExpired,
-	answers.TokenInvalid, answers.InsufficientRole, answers.InsufficientScope, answers.NoRoute,
+	answers.TokenInvalid, answers.InsufficientRole, answers.InsufficientScope, answers.NoRoute, answers.WorkspaceMismatch,
 }
 
 func readAttacks(t testing.TB) map[string]attack {

@@ -190,6 +190,7 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 		answer.Route = r.match.Route.Match
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
 		r.input.Params = r.match.Params
+		r.input.WorkspaceUnsure = r.match.WorkspaceUnsure
 	}
 	r.record.reached(StageMatch)
 	// 5. The policy, if there is still time: nobody waits for an answer that
@@ -261,14 +262,11 @@ func (a *Authorizer) revoked(r *road) (answers.Reason, error) {
 	return "", nil
 }
 
-// findRoute takes a route only where the upstream can't take another: a slash
-// at the end or a ";x" must not lead past the route of /admin to that of /.
+// findRoute finds a route only where the upstream can't find another: a slash
+// at the end, a ";x" or a capital must not lead past the route of /admin to
+// that of /.
 func (r *road) findRoute() {
-	routes := r.tenant.Routes
-	match, matched := routes.Match(r.req.method, r.req.segments)
-	if r.ambiguous = matched && routes.Ambiguous(r.req.method, r.req.segments); matched && !r.ambiguous {
-		r.match, r.matched = match, true
-	}
+	r.match, r.matched, r.ambiguous = r.tenant.Routes.Find(r.req.method, r.req.segments)
 }
 
 // ask makes the policy's input.

@@ -220,12 +220,26 @@ func (e *explainer) routeStep() {
 	r := &e.road
 	switch {
 	case r.ambiguous:
-		e.step("route", Failed, "not one alone: a server that ignores a slash at the end, or path parameters, would take the path for that of another route")
+		e.step("route", Failed, "not one alone: %s", e.misreading())
 	case !r.matched:
 		e.step("route", Failed, "none of %d matches", r.tenant.Routes.Len())
 	default:
 		e.step("route", OK, "%s%s", r.match.Route.Match, needs(r.match.Route, r.match.Params))
 	}
+}
+
+// misreading says which server would route the request past the route that
+// matches it.
+func (e *explainer) misreading() string {
+	r := &e.road
+	other, _ := r.tenant.Routes.Misreading(r.req.method, r.req.segments)
+	match, _ := r.tenant.Routes.Match(r.req.method, r.req.segments)
+	to := "no route"
+	if other.Route != nil {
+		to = other.Route.Match
+	}
+	return fmt.Sprintf("a server that %s would route /%s to %s, and not to %s, which needs something else",
+		other.Readings, strings.Join(r.req.segments, "/"), to, match.Route.Match)
 }
 
 func needs(route *tenants.Route, params []tenants.Param) string {

@@ -28,7 +28,7 @@ func TestExplain(t *testing.T) {
 		{"GET", "/admin", "alice", answers.InsufficientRole, "request tenant credential token verification identity route !policy", "route GET /admin needs role admin; the token has editor, author"},
 		{"GET", "/workspaces/ws_2", "alice", answers.WorkspaceMismatch, "request tenant credential token verification identity route !policy", `route GET /workspaces/{id} is for the workspace in {id}; the request names "ws_2", the token's is "ws_1"`},
 		{"GET", "/nothing", "alice", answers.NoRoute, "request tenant credential token verification identity !route !policy", "no route of the tenant acme matches GET /nothing: add one to routes"},
-		{"GET", "/files/secret/", "admin", answers.NoRoute, "request tenant credential token verification identity !route !policy", "the path fits a broad route, and without its last slash or its path parameters a narrower one"},
+		{"GET", "/files/secret/", "admin", answers.NoRoute, "request tenant credential token verification identity !route !policy", "a server that ignores a slash at the end would route /files/secret/ to GET /files/secret, and not to GET /files/{path...}, which needs something else"},
 		{"GET", "/me", "", answers.TokenNotFound, "request tenant credential route !policy", "route GET /me needs a token, in the header authorization or the cookie access_token; the request has none"},
 		{"GET", "/me", "expired", answers.TokenExpired, "request tenant credential token !verification", "the token has expired: 20"},
 		{"GET", "/me", "globex", answers.TokenInvalid, "request tenant credential token !verification", "the signature is not that of the key which the token names"},

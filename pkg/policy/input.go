@@ -29,6 +29,9 @@ type Input struct {
 
 	Route  *Route // nil: no route matched
 	Params []Header
+	// WorkspaceUnsure: the parameter that the route's workspace names could have
+	// another value for the server behind. It names no workspace then.
+	WorkspaceUnsure bool
 
 	// Attributes returns the CheckRequest's attributes as protojson writes
 	// them. It is called only for a policy that can read input.attributes, and
@@ -102,6 +105,9 @@ func (in *Input) namedWorkspace() (id string, ok bool) {
 	source := in.Route.workspace
 	switch source.kind {
 	case '{':
+		if in.WorkspaceUnsure {
+			return "", false
+		}
 		for _, p := range in.Params {
 			if p.Name == source.name {
 				id, ok = p.Value, true

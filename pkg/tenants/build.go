@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,8 @@ import (
 type Shared struct {
 	Fetcher *jwtverify.Fetcher // of remote keys; nil where no tenant has some
 	Routes  *Routes            // for tenants without their own; nil: they have none
+	// Readings are those of tenants that name none; nil: AllReadings.
+	Readings *Readings
 	// RequireTenantID refuses tokens without tenant_id: see SharedIssuers.
 	RequireTenantID bool
 	Cache           *jwtverify.Cache // of verified tokens; nil: none
@@ -47,8 +50,9 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 		t.Routes = shared.Routes
 	}
 	if t.Routes == nil {
-		t.Routes = &Routes{}
+		t.Routes, _ = NewRoutes(nil)
 	}
+	t.Routes = t.Routes.WithReadings(*cmp.Or(read.readings, shared.Readings, new(AllReadings)))
 	if err := c.openKeys(t, dir, read.keys, shared.Fetcher); err != nil {
 		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
 	}

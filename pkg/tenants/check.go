@@ -32,7 +32,8 @@ type parts struct {
 	hosts      []string
 	keys       *jwtverify.StaticKeySet // nil: remote
 	algorithms []jwtverify.Algorithm
-	routes     *Routes // nil: the common ones
+	routes     *Routes   // nil: the common ones
+	readings   *Readings // nil: the common ones
 }
 
 // inspector collects the faults of one Config.
@@ -57,6 +58,7 @@ func (c *Config) inspect(dir string) (parts, []Fault) {
 	in.checkTokenSource()
 	in.checkTimes()
 	in.checkClaims()
+	in.checkReadings()
 	if len(c.Routes) > 0 {
 		routes, faults := NewRoutes(c.Routes)
 		in.parts.routes = routes
@@ -69,6 +71,16 @@ func (c *Config) inspect(dir string) (parts, []Fault) {
 
 func (in *inspector) fault(field, format string, args ...any) {
 	in.faults = append(in.faults, Fault{field, fmt.Sprintf(format, args...)})
+}
+
+func (in *inspector) checkReadings() {
+	readings, faults := ParseReadings(in.PathReadings)
+	for _, f := range faults {
+		in.fault("path_readings"+f.Field, "%s", f.Problem)
+	}
+	if in.PathReadings != nil {
+		in.parts.readings = &readings
+	}
 }
 
 func (in *inspector) checkHosts() {

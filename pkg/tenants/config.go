@@ -41,6 +41,10 @@ type Config struct {
 
 	JWKSCache JWKSCache `yaml:"jwks_cache"`
 	Routes    []Route   `yaml:"routes"` // instead of the common ones
+
+	// PathReadings are what the servers behind may do to a path, by name: nil is
+	// Shared.Readings, an empty list a strict server.
+	PathReadings []string `yaml:"path_readings"`
 }
 
 // JWKSCache says how long a remote key set lives.

@@ -11,7 +11,7 @@ import (
 // already, "" where it does not. ServeMux judges each pair; which pairs there
 // are to judge, the tree knows. (A ServeMux of all patterns compares every one
 // that ends in a slash or {name...} with every other: seconds for thousands.)
-func (r *Routes) conflict(text string, p pattern) string {
+func (r *table) conflict(text string, p pattern) string {
 	var meets []int
 	collect := func(l *leaf) {
 		if l != nil {

@@ -22,23 +22,20 @@ func TestUnreachable(t *testing.T) {
 		{"for one method alone", []string{"/b/", "GET /b/{$}", "GET /b/{x}", "GET /b/{x}/"}, nil},
 		{"covered by every method's own", []string{"GET /b/", "/b/", "GET /b/{$}", "GET /b/{x}", "GET /b/{x}/"}, []string{"GET /b/"}},
 		{"GET where HEAD has its own", []string{"GET /a", "HEAD /a"}, nil},
-		{"a slash that is ambiguous", []string{"/{x}", "/b/{$}"}, []string{"/b/{$}"}},
+		{"a slash that is ambiguous", []string{"/{x}", "b /b/{$}"}, []string{"b /b/{$}"}},
 		{"a slash that was meant", []string{"/b", "/b/{$}", "/{x}"}, nil},
 		{"literals beside wildcards", []string{"/{x}/{y}", "/a/{y}", "/{x}/b/c", "/a/b"}, nil},
+		{"a file that is its page to some", []string{"/", "page /{page}", "file /about.html"}, []string{"file /about.html"}},
+		{"two that differ by case alone", []string{"/", "big /A/{id}", "small /a/{id}"}, []string{"big /A/{id}", "small /a/{id}"}},
+		{"two that differ by case, and need the same", []string{"/", "one /A/{id}", "one /a/{id}"}, nil},
+		{"a pair that differs by the slash", []string{"/", "one /a/{id}", "two /a/{id}/{$}"}, []string{"two /a/{id}/{$}"}},
 		{"all of it", []string{"/", "/{$}", "/{x}", "/{x}/"}, []string{"/"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var list []tenants.Route
-			for _, match := range tt.matches {
-				list = append(list, tenants.Route{Match: match})
-			}
-			routes, faults := tenants.NewRoutes(list)
-			if len(faults) > 0 {
-				t.Fatal(faults)
-			}
+			routes := needing(t, tt.matches...)
 			var got []string
-			for _, i := range routes.Unreachable() {
-				got = append(got, list[i].Match)
+			for _, u := range routes.Unreachable() {
+				got = append(got, tt.matches[u.Index])
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Fatalf("unreachable: %q, want %q", got, tt.want)
@@ -48,13 +45,13 @@ func TestUnreachable(t *testing.T) {
 			for _, method := range []string{"GET", "HEAD", "PUT"} {
 				for _, path := range paths(4) {
 					if m, ok := routes.Match(method, path); ok && !routes.Ambiguous(method, path) {
-						reached[m.Route.Match] = true
+						reached[tt.matches[m.Index]] = true
 					}
 				}
 			}
-			for _, r := range list {
-				if reached[r.Match] == slices.Contains(got, r.Match) {
-					t.Errorf("%s: a path reaches it: %v", r.Match, reached[r.Match])
+			for _, match := range tt.matches {
+				if reached[match] == slices.Contains(got, match) {
+					t.Errorf("%s: a path reaches it: %v", match, reached[match])
 				}
 			}
 		})
@@ -68,7 +65,7 @@ func paths(depth int) (all [][]string) {
 		var next [][]string
 		for _, path := range last {
 			all = append(all, append(slices.Clip(path), ""))
-			for _, name := range []string{"posts", "a", "b", "c", "x"} {
+			for _, name := range []string{"posts", "a", "A", "b", "c", "x", "about.html"} {
 				next = append(next, append(slices.Clip(path), name))
 			}
 		}

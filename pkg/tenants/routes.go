@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ussoio/ussoauthz/pkg/httpfield"
 )
@@ -12,9 +13,19 @@ import (
 // Routes finds the route of a request. It is immutable and safe for concurrent
 // use; the cost of a Match depends on the path, not on the number of routes.
 type Routes struct {
-	list    []Route
-	any     node             // patterns without a method
-	methods map[string]*node // by method
+	*table
+	readings Readings
+}
+
+// table is what a Routes shares with those of other readings.
+type table struct {
+	list []Route
+	tree
+	folded  *tree // the patterns in the one case that is compared with; tree itself where they are so
+	uniform bool  // no reading can matter: all routes have equal requirements
+
+	mu    sync.Mutex
+	other map[Readings]*Routes
 }
 
 // Match is a route that was found, with what its wildcards stand for.
@@ -22,6 +33,10 @@ type Match struct {
 	Route  *Route
 	Index  int // in the list that made the Routes
 	Params []Param
+
+	// WorkspaceUnsure: another server could read another value for the
+	// parameter that the route's Workspace names. No token fits both.
+	WorkspaceUnsure bool
 }
 
 // Param is the value of one wildcard, decoded.
@@ -34,9 +49,12 @@ type Param = httpfield.Field
 // The pattern language is that of http.ServeMux, and it is ServeMux itself
 // that judges every pattern and every conflict. A host part is refused, and so
 // is a pattern that no canonical path can match.
+//
+// All readings are in force; see WithReadings.
 func NewRoutes(list []Route) (*Routes, []Fault) {
-	r := &Routes{list: slices.Clone(list), methods: map[string]*node{}}
+	r := &table{list: slices.Clone(list), tree: tree{methods: map[string]*node{}}}
 	var faults []Fault
+	leaves := make([]*leaf, 0, len(list))
 	for i := range r.list {
 		route := &r.list[i]
 		add := func(field, problem string) {
@@ -49,20 +67,30 @@ func NewRoutes(list []Route) (*Routes, []Fault) {
 		if problem != "" {
 			add("match", problem)
 		} else {
-			r.insert(i, p)
+			l := newLeaf(i, route, p)
+			r.insert(l)
+			leaves = append(leaves, l)
 		}
 		checkNeeds(route, p, add)
 	}
 	if len(faults) > 0 {
 		return nil, faults
 	}
-	return r, nil
+	r.prepare(leaves)
+	return r.with(AllReadings), nil
 }
 
-// Unreachable returns the routes, by index, that no request reaches: more
-// specific ones take all that they match, or make it Ambiguous. Other routes
-// that can't match are faults of NewRoutes.
-func (r *Routes) Unreachable() (list []int) {
+// Unreached is a route that no request reaches.
+type Unreached struct {
+	Index int
+	// By is how another server could route what the route matches. nil: other
+	// routes, which are more specific, match all of it.
+	By *Misreading
+}
+
+// Unreachable returns the routes that no request reaches. Other routes that
+// can't match are faults of NewRoutes.
+func (r *Routes) Unreachable() (list []Unreached) {
 	deepest := 0
 	parsed := make([]pattern, len(r.list))
 	for i := range r.list {
@@ -71,8 +99,8 @@ func (r *Routes) Unreachable() (list []int) {
 		deepest = max(deepest, len(parsed[i].segments))
 	}
 	for i, p := range parsed {
-		if !r.reaches(i, p, deepest) {
-			list = append(list, i)
+		if by, reached := r.reaches(i, p, deepest); !reached {
+			list = append(list, Unreached{i, by})
 		}
 	}
 	return list
@@ -81,12 +109,18 @@ func (r *Routes) Unreachable() (list []int) {
 // reaches tries the paths that nobody else names: whatever takes them takes
 // every other path of the pattern too. Below the deepest pattern nothing new
 // begins.
-func (r *Routes) reaches(index int, p pattern, deepest int) bool {
+func (r *Routes) reaches(index int, p pattern, deepest int) (by *Misreading, reached bool) {
 	const nobodys = "\x00" // in no pattern, and in no request
 	method := cmp.Or(p.method, nobodys)
 	hits := func(path []string) bool {
-		l := r.lookup(method, path)
-		return l != nil && l.index == index && !r.Ambiguous(method, path)
+		if l := r.lookup(method, path); l == nil || l.index != index {
+			return false
+		}
+		misreading, found := r.Misreading(method, path)
+		if found {
+			by = &misreading
+		}
+		return !found
 	}
 	var path []string
 	for _, s := range p.segments {
@@ -100,17 +134,17 @@ func (r *Routes) reaches(index int, p pattern, deepest int) bool {
 		case restSegment:
 			for below := path; len(below) <= deepest; {
 				if hits(append(slices.Clip(below), "")) {
-					return true
+					return nil, true
 				}
 				below = append(below, nobodys)
 				if hits(below) {
-					return true
+					return nil, true
 				}
 			}
-			return false
+			return by, false
 		}
 	}
-	return hits(path)
+	return by, hits(path)
 }
 
 // Len returns how many routes there are.

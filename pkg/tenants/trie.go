@@ -8,6 +8,7 @@ import (
 // node is a place in the tree of patterns, one level for each path segment.
 type node struct {
 	literal map[string]*node
+	longest int   // of the literals
 	wild    *node // {name}
 
 	end   *leaf // the pattern that ends here
@@ -17,11 +18,15 @@ type node struct {
 
 // leaf is a pattern's end: the route, and where its wildcards stand.
 type leaf struct {
-	index    int
-	segments int
-	shape    string // the pattern's path without its end, wildcards without their names
-	multi    bool
-	wilds    []wildcard
+	pattern
+	index     int
+	class     int // routes of one class have equal requirements
+	multi     bool
+	semicolon bool // of its own: the server behind takes it as it stands
+	rival     bool // a pattern that ends in a slash may be the narrower one
+	wilds     []wildcard
+	workspace int   // the segment that Workspace names; -1: none
+	next      *leaf // of a folded tree: the same pattern, in another case
 }
 
 type wildcard struct {
@@ -30,45 +35,73 @@ type wildcard struct {
 	rest bool // all segments from there
 }
 
-func (r *Routes) insert(index int, p pattern) {
-	root := &r.any
-	if p.method != "" {
-		root = r.methods[p.method]
+// tree holds patterns by their method and segments.
+type tree struct {
+	any     node             // patterns without a method
+	methods map[string]*node // by method
+}
+
+func (t *tree) insert(l *leaf) {
+	root := &t.any
+	if l.method != "" {
+		root = t.methods[l.method]
 		if root == nil {
 			root = &node{}
-			r.methods[p.method] = root
+			t.methods[l.method] = root
 		}
 	}
-	l := &leaf{index: index, segments: len(p.segments), shape: shape(p.segments)}
-	for i, s := range p.segments {
+	for _, s := range l.segments {
 		switch s.kind {
 		case wildSegment:
-			l.wilds = append(l.wilds, wildcard{name: s.text, at: i})
 			if root.wild == nil {
 				root.wild = &node{}
 			}
 			root = root.wild
 		case literalSegment:
-			if root.literal == nil {
-				root.literal = map[string]*node{}
-			}
-			if root.literal[s.text] == nil {
-				root.literal[s.text] = &node{}
-			}
-			root = root.literal[s.text]
+			root = root.child(s.text)
 		case slashSegment:
-			root.slash = l
+			l.next, root.slash = root.slash, l
 			return
 		case restSegment:
+			l.next, root.rest = root.rest, l
+			return
+		}
+	}
+	l.next, root.end = root.end, l
+}
+
+// child returns the node of a literal, which it makes where there is none.
+func (n *node) child(literal string) *node {
+	if n.literal == nil {
+		n.literal = map[string]*node{}
+	}
+	if n.literal[literal] == nil {
+		n.literal[literal] = &node{}
+	}
+	n.longest = max(n.longest, len(literal))
+	return n.literal[literal]
+}
+
+func newLeaf(index int, route *Route, p pattern) *leaf {
+	l := &leaf{pattern: p, index: index, workspace: -1}
+	place, name := route.WorkspaceAt()
+	for i, s := range p.segments {
+		switch {
+		case s.kind == literalSegment:
+			l.semicolon = l.semicolon || strings.Contains(s.text, ";")
+		case s.kind == restSegment:
 			l.multi = true
 			if s.text != "" {
 				l.wilds = append(l.wilds, wildcard{name: s.text, at: i, rest: true})
 			}
-			root.rest = l
-			return
+		case s.kind == wildSegment:
+			l.wilds = append(l.wilds, wildcard{name: s.text, at: i})
+			if place == PathPlace && s.text == name {
+				l.workspace = i
+			}
 		}
 	}
-	root.end = l
+	return l
 }
 
 // Match returns the route of a request with the given method and decoded path
@@ -88,102 +121,27 @@ func (r *Routes) Match(method string, segments []string) (Match, bool) {
 	return Match{Route: &r.list[l.index], Index: l.index, Params: l.params(segments)}, true
 }
 
-func (r *Routes) lookup(method string, segments []string) *leaf {
-	l, exact := r.find(method, segments, false)
+func (t *tree) lookup(method string, segments []string) *leaf {
+	l, exact := t.find(method, segments, false)
 	if l == nil || exact || segments[len(segments)-1] == "" {
 		return l
 	}
-	if _, redirect := r.find(method, segments, true); redirect {
+	if _, redirect := t.find(method, segments, true); redirect {
 		return nil
 	}
 	return l
 }
 
-// shape is equal for /posts/{id} and /posts/{post}/.
-func shape(segments []segment) string {
-	var b strings.Builder
-	for _, s := range segments {
-		switch s.kind {
-		case literalSegment:
-			b.WriteString("/" + s.text)
-		case wildSegment:
-			b.WriteString("//") // no literal is empty
-		}
-	}
-	return b.String()
-}
-
-// Ambiguous tells whether another server could serve the request as the path
-// of another route than the one that Match finds: one that ignores a slash at
-// the end (Express, older Spring), or one that drops path parameters (";v=1",
-// servlet containers). A broad pattern must not open a path that a narrower
-// one guards.
-//
-// Two patterns that differ by the slash alone were meant to differ, and a
-// pattern with a ";" of its own is for a server that takes it as it stands.
-func (r *Routes) Ambiguous(method string, segments []string) bool {
-	if !hasReadings(segments) {
-		return false
-	}
-	l := r.lookup(method, segments)
-	if l == nil {
-		return false
-	}
-	readings := [][]string{trimSlash(segments)}
-	if plain, found := trimParameters(segments); found && !strings.Contains(r.list[l.index].Match, ";") {
-		readings = append(readings, plain, trimSlash(plain))
-	}
-	for i, reading := range readings {
-		other := r.lookup(method, reading)
-		if other != l && (other != nil && other.shape != l.shape || other == nil && i > 0) {
-			return true
-		}
-	}
-	return false
-}
-
-// hasReadings tells whether a path can be read in more than one way: hardly any
-// can.
-func hasReadings(segments []string) bool {
-	for i, s := range segments {
-		if s == "" && i > 0 || strings.IndexByte(s, ';') >= 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// trimSlash returns the segments of the path without a slash at its end.
-func trimSlash(segments []string) []string {
-	if n := len(segments); n > 1 && segments[n-1] == "" {
-		return segments[:n-1]
-	}
-	return segments
-}
-
-// trimParameters returns the segments without their parameters, and without
-// those that are nothing but parameters: "/;x/admin" is "/admin" to some.
-func trimParameters(segments []string) (plain []string, found bool) {
-	for i, s := range segments {
-		name, _, cut := strings.Cut(s, ";")
-		found = found || cut
-		if name != "" || i == len(segments)-1 {
-			plain = append(plain, name)
-		}
-	}
-	return plain, found
-}
-
 // find looks for the method's own patterns first, and then for those of every
 // method. slash asks for the path with a slash at its end. exact tells that
 // the pattern describes the whole path, and not all that lies below another.
-func (r *Routes) find(method string, segments []string, slash bool) (l *leaf, exact bool) {
-	l = r.methods[method].find(segments, 0, slash)
+func (t *tree) find(method string, segments []string, slash bool) (l *leaf, exact bool) {
+	l = t.methods[method].find(segments, 0, slash)
 	if l == nil && method == http.MethodHead {
-		l = r.methods[http.MethodGet].find(segments, 0, slash)
+		l = t.methods[http.MethodGet].find(segments, 0, slash)
 	}
 	if l == nil {
-		l = r.any.find(segments, 0, slash)
+		l = t.any.find(segments, 0, slash)
 	}
 	if l == nil {
 		return nil, false
@@ -195,7 +153,7 @@ func (r *Routes) find(method string, segments []string, slash bool) (l *leaf, ex
 	if slash {
 		depth++
 	}
-	return l, l.segments == depth && (slash || segments[len(segments)-1] == "")
+	return l, len(l.segments) == depth && (slash || segments[len(segments)-1] == "")
 }
 
 // find goes down from segment i. More specific comes first: a literal, then
