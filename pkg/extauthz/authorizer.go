@@ -271,8 +271,6 @@ func (r *road) findRoute() {
 
 // ask makes the policy's input.
 func (r *road) ask(m *Message) {
-	contentType := joinedLines(r.req.headers, "content-type") // any of two may be the upstream's
-	contentLength, _ := r.req.headers.Get("content-length")
 	r.input = &r.inputRoom
 	*r.input = policy.Input{
 		TenantID:   r.tenant.ID,
@@ -283,9 +281,27 @@ func (r *road) ask(m *Message) {
 		Segments:   r.req.segments,
 		RawQuery:   r.req.query,
 		Headers:    r.req.headers,
-		Body:       policy.Body{ContentType: contentType, ContentLength: contentLength, Partial: m.Partial, Text: m.BodyText, Bytes: m.Body},
+		Body:       r.body(m),
 		Attributes: m.Attributes,
 	}
+}
+
+// body is what is known of the request's body. Of two lines of a header any may
+// be the upstream's.
+func (r *road) body(m *Message) policy.Body {
+	b := policy.Body{Partial: m.Partial, ContentLength: joinedLines(r.req.headers, "content-length")}
+	// Envoy does not wait for the body of a WebSocket, and a server that knows of
+	// none reads it.
+	upgrade := joinedLines(r.req.headers, "upgrade")
+	if len(m.Body) == 0 {
+		b.Upgrade = upgrade != ""
+		return b
+	}
+	b.Upgrade = strings.Contains(strings.ToLower(upgrade), "websocket")
+	b.ContentType = joinedLines(r.req.headers, "content-type")
+	b.ContentEncoding = joinedLines(r.req.headers, "content-encoding")
+	b.Text, b.Bytes = m.BodyText, m.Body
+	return b
 }
 
 // mutate adds to an allow what the policy and the configuration change in the

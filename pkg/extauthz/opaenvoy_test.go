@@ -373,10 +373,16 @@ func TestOPAEnvoyDifferences(t *testing.T) {
 			delete(c.Attributes.Request.Http.Headers, "content-length")
 			header("x-envoy-auth-partial-body", "true")(c)
 		}, answers.Allowed},
+		{"Envoy says that it did not", `decision if input.parsed_body.title == "hello"`, header("x-envoy-auth-partial-body", "false"), answers.Allowed},
 		{"a second document", `decision if input.parsed_body`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.InvalidRequest},
 		{"a second document that nobody reads", `decision if input.request.method`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.Allowed},
-		{"a multipart form without a boundary", `decision if input.parsed_body == null`, header("content-type", "multipart/form-data"), answers.InvalidRequest},
-		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, header("content-length", "many"), answers.Allowed},
+		{"a multipart form without a boundary", `decision if [input.parsed_body, input.truncated_body] == [null, false]`, header("content-type", "multipart/form-data"), answers.Allowed},
+		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, header("content-length", "many"), answers.InvalidRequest},
+		{"a length that is no number, and nobody reads the body", `decision if input.request.method`, header("content-length", "many"), answers.Allowed},
+		{"more than its length", `decision if input.parsed_body.title == "hello"`, header("content-length", "17"), answers.InvalidRequest},
+		{"less than its length", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, header("content-length", "19"), answers.Allowed},
+		{"a WebSocket, whose body Envoy does not wait for", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, header("upgrade", "WebSocket"), answers.Allowed},
+		{"compressed", `decision if input.parsed_body.title == "hello"`, header("content-encoding", "gzip"), answers.InvalidRequest},
 		{"undefined", `decision if false`, nil, answers.PolicyError},
 		{"no boolean", `decision := "true"`, nil, answers.PolicyError},
 		{"an unknown key", `decision := {"allowed": true, "http_statsu": 1}`, nil, answers.PolicyError},

@@ -191,8 +191,11 @@ func (r *reader) finish() error {
 	if len(r.body) > 0 {
 		m.Body, m.BodyText = r.body, true
 	}
-	partial, _ := m.Headers.Get("x-envoy-auth-partial-body")
-	m.Partial = partial == "true"
+	for _, h := range m.Headers {
+		if h.Name == "x-envoy-auth-partial-body" && h.Value != "false" { // Envoy writes true or false
+			m.Partial = true
+		}
+	}
 	return nil
 }
 

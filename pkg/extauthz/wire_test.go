@@ -61,8 +61,7 @@ func readReference(b []byte) (*extauthz.Message, error) {
 	}
 	for _, h := range m.Headers {
 		if h.Name == "x-envoy-auth-partial-body" {
-			m.Partial = h.Value == "true"
-			break
+			m.Partial = m.Partial || h.Value != "false"
 		}
 	}
 	return m, nil

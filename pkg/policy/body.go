@@ -4,142 +4,177 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"mime/multipart"
-	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/util"
 
 	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
 // Body is the part of a request's body that Envoy sent along.
 type Body struct {
-	ContentType   string // the header's value
-	ContentLength string // the header's value, "" where there is none
-	Partial       bool   // Envoy says that it cut the body
-	Text          bool   // Envoy sent it as text, where each byte that is no UTF-8 is "!"
-	Bytes         []byte
+	ContentType     string // the header's value; of several lines, all, with commas
+	ContentLength   string // the same
+	ContentEncoding string // the same
+	Partial         bool   // Envoy says that it cut the body
+	Upgrade         bool   // the request asks for another protocol: Envoy does not wait for a body
+	Text            bool   // Envoy sent it as text, where each byte that is no UTF-8 is "!"
+	Bytes           []byte
 }
 
-// truncated tells whether the policy would see less than the upstream.
-func (b Body) truncated() bool {
-	length, err := strconv.ParseInt(b.ContentLength, 10, 64)
-	return b.Partial || err == nil && length > int64(len(b.Bytes))
+// The types that have a reading.
+const (
+	jsonType      = "application/json"
+	formType      = "application/x-www-form-urlencoded"
+	multipartType = "multipart/form-data"
+	grpcType      = "application/grpc"
+)
+
+var (
+	errLength   = errors.New("its length is none, or less than arrived")
+	errTwoTypes = errors.New("its content type names two types that are read differently")
+	errCharset  = errors.New("its charset is another one than UTF-8")
+	errPacked   = errors.New("it is compressed")
+)
+
+// truncated tells whether the policy would see less than the upstream. A length
+// that is none, or that more arrived than, is an error: the upstream may read
+// another body.
+func (b *Body) truncated() (bool, error) {
+	arrived := uint64(len(b.Bytes))
+	cut := b.Partial || b.Upgrade
+	for text := range strings.SplitSeq(b.ContentLength, ",") {
+		if b.ContentLength == "" {
+			break
+		}
+		length, err := strconv.ParseUint(strings.Trim(text, " \t"), 10, 64)
+		if err != nil || length < arrived {
+			return false, errLength
+		}
+		cut = cut || length > arrived
+	}
+	return cut, nil
+}
+
+// kindOf is the type of ours that the content type names, "" for another one. A
+// type is looked for anywhere and in any case, not parsed: of a header that is
+// malformed or holds two types the upstream may believe any part, and a policy
+// must not see nothing where the upstream sees a document, nor another one:
+// {"a&role=admin&b": 1} is a form too. No gRPC message is.
+func kindOf(contentType string) (kind string, err error) {
+	for _, k := range []string{jsonType, formType, multipartType} {
+		switch {
+		case !strings.Contains(contentType, k):
+		case kind != "":
+			return "", errTwoTypes
+		default:
+			kind = k
+		}
+	}
+	if kind == "" && strings.Contains(contentType, grpcType) {
+		kind = grpcType
+	}
+	return kind, nil
 }
 
 // term reads the body into input.parsed_body: JSON, a form, or a multipart
 // form, and the message of a gRPC request to a method that is known. Another
 // type, an empty or a truncated body is null: a policy that reads half a
 // document would decide on what the client chose to put first. A body that is
-// not what its type says is an error.
-func (b Body) term(methods *grpcbody.Methods, segments []string) (value *ast.Term, truncated bool, err error) {
-	if len(b.Bytes) == 0 {
-		return ast.NullTerm(), b.Partial, nil
+// not what its type says, or that servers read differently, is an error.
+func (b *Body) term(methods *grpcbody.Methods, segments []string, bounds *bounds) (value *ast.Term, truncated bool, err error) {
+	if truncated, err = b.truncated(); truncated || err != nil || len(b.Bytes) == 0 {
+		return ast.InternedNullTerm, truncated, err
 	}
-	if b.truncated() {
-		return ast.NullTerm(), true, nil
+	contentType := strings.ToLower(b.ContentType)
+	kind, err := kindOf(contentType)
+	switch {
+	case err != nil || kind == "":
+		return ast.InternedNullTerm, false, err
+	case b.ContentEncoding != "" && !strings.EqualFold(b.ContentEncoding, "identity"):
+		return nil, false, errPacked
+	case !plainCharsets(contentType, b.Bytes):
+		return nil, false, errCharset
 	}
-	// A type is looked for anywhere and in any case, not parsed: of a header
-	// that is malformed or holds two types the upstream may believe any part,
-	// and a policy must not see nothing where the upstream sees a document.
-	switch kind := strings.ToLower(b.ContentType); {
-	case strings.Contains(kind, "application/json"):
-		v, err := readJSON(b.Bytes)
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: JSON: %w", errBody, err)
+	switch kind {
+	case jsonType:
+		value, err = (&jsonReader{names: bounds.objectNames}).read(b.Bytes)
+	case formType:
+		value, err = urlencoded(b.Bytes, bounds)
+	case multipartType:
+		var boundary string
+		if boundary, err = boundaryOf(b.ContentType); boundary == "" {
+			return ast.InternedNullTerm, false, err
 		}
-		return native(v)
-	case strings.Contains(kind, "application/x-www-form-urlencoded"):
-		form, err := url.ParseQuery(string(b.Bytes))
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: form: %w", errBody, err)
-		}
-		return native(form)
-	case strings.Contains(kind, "multipart/form-data"):
-		_, params, err := mime.ParseMediaType(b.ContentType)
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
-		}
-		return multipartTerm(b.Bytes, params["boundary"])
-	case strings.Contains(kind, "application/grpc"):
-		return b.messageTerm(methods, segments)
+		value, err = multipartForm(b.Bytes, boundary, bounds)
+	case grpcType:
+		return b.messageTerm(methods, segments, bounds)
 	}
-	return ast.NullTerm(), false, nil
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", kind, err)
+	}
+	return value, false, nil
 }
 
 // messageTerm reads a gRPC request's message. Text is none: what Envoy replaced
 // in it would be another message than the upstream's.
-func (b Body) messageTerm(methods *grpcbody.Methods, segments []string) (*ast.Term, bool, error) {
+func (b *Body) messageTerm(methods *grpcbody.Methods, segments []string, bounds *bounds) (*ast.Term, bool, error) {
 	if b.Text {
-		return ast.NullTerm(), false, nil
+		return ast.InternedNullTerm, false, nil
 	}
 	text, truncated, err := methods.JSON(strings.Join(segments, "/"), b.Bytes)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: gRPC: %w", errBody, err)
+		return nil, false, fmt.Errorf("gRPC: %w", err)
 	}
 	if text == nil {
-		return ast.NullTerm(), truncated, nil
+		return ast.InternedNullTerm, truncated, nil
 	}
-	v, err := readJSON(text)
+	value, err := (&jsonReader{names: bounds.objectNames, exact: true}).read(text)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w: gRPC: %w", errBody, err)
+		return nil, false, fmt.Errorf("gRPC: %w", err)
 	}
-	return native(v)
+	return value, false, nil
 }
 
-// errBody: the client sent something else than it said.
-var errBody = errors.New("reading the body")
-
-// readJSON keeps every digit of a number, and takes one document alone.
-func readJSON(text []byte) (v any, err error) {
-	if err := util.UnmarshalJSON(text, &v); err != nil {
-		return nil, err
+// plainCharsets tells whether a text of this content type, in lower case, means
+// what it means in UTF-8. The attack: servers decode {"a": "+ACI-,..."} by
+// charset=utf-7, and see a member that nobody else sees.
+func plainCharsets(contentType string, text []byte) bool {
+	for rest := contentType; ; {
+		var found bool
+		if _, rest, found = strings.Cut(rest, "charset"); !found {
+			return true
+		}
+		value, ok := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "=")
+		if !ok {
+			return false
+		}
+		value = strings.TrimLeft(value, " \t\"'")
+		if end := strings.IndexAny(value, " \t\"';,"); end >= 0 {
+			value = value[:end]
+		}
+		if !plainCharset(value) && !(westernCharset(value) && plainText(text)) {
+			return false
+		}
 	}
-	return v, screen(v)
 }
 
-func native(v any) (*ast.Term, bool, error) {
-	value, err := ast.InterfaceToValue(v)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", errBody, err) // an exponent that is too large
-	}
-	return ast.NewTerm(value), false, nil
+func plainCharset(name string) bool {
+	return name == "utf-8" || name == "utf8" || name == "us-ascii" || name == "ascii"
 }
 
-// multipartTerm reads a form of parts: name to the list of its values, JSON
-// parts parsed and all others as text.
-func multipartTerm(body []byte, boundary string) (*ast.Term, bool, error) {
-	form := map[string][]any{}
-	reader := multipart.NewReader(bytes.NewReader(body), boundary)
-	for {
-		part, err := reader.NextPart()
-		if err == io.EOF {
-			return native(form)
+func westernCharset(name string) bool {
+	return name == "iso-8859-1" || name == "iso-8859-15" || name == "latin1" || name == "windows-1252"
+}
+
+// plainText tells whether a text is ASCII, as it is and with its escapes decoded.
+func plainText(text []byte) bool {
+	for i, c := range text {
+		if c >= utf8.RuneSelf || c == '%' && i+1 < len(text) && bytes.IndexByte([]byte("01234567"), text[i+1]) < 0 {
+			return false
 		}
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
-		}
-		data, err := io.ReadAll(part) // bounded by the body, which is bounded
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: multipart: %w", errBody, err)
-		}
-		name := part.FormName()
-		if name == "" {
-			continue
-		}
-		if strings.Contains(strings.ToLower(part.Header.Get("Content-Type")), "application/json") {
-			v, err := readJSON(data)
-			if err != nil {
-				return nil, false, fmt.Errorf("%w: the JSON part %.64q: %w", errBody, name, err)
-			}
-			form[name] = append(form[name], v)
-			continue
-		}
-		form[name] = append(form[name], string(data))
 	}
+	return true
 }

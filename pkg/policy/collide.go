@@ -27,6 +27,9 @@ const (
 	maxColliding = 16
 	nearHashes   = 20 // a set with less than 2^20 texts never tries hashes farther away
 
+	// fewTexts cost next to nothing if all of them collide.
+	fewTexts = 64
+
 	// maxNumber bounds the digits of a number. To compare one of a million digits
 	// takes seconds, and no time limit of the evaluation interrupts it.
 	maxNumber = 128
@@ -44,14 +47,23 @@ type textSet struct {
 // add adds a text. The error is errCollide, at the text that is one too many:
 // until then nothing has cost more than its share.
 func (t *textSet) add(text string) error {
-	if _, ok := t.terms[text]; ok {
-		return nil
-	}
-	_, err := t.insert(text)
+	_, err := t.of(text)
 	return err
 }
 
-// term is the term of a text: one for all equal texts of the document.
+// of is the term of a text: one for all equal texts of the document. A nil set,
+// for what is small, counts nothing.
+func (t *textSet) of(text string) (*ast.Term, error) {
+	if t == nil {
+		return ast.StringTerm(text), nil
+	}
+	if term, ok := t.terms[text]; ok {
+		return term, nil
+	}
+	return t.insert(text)
+}
+
+// term is of for a text that is still the request's.
 func (t *textSet) term(text []byte) (*ast.Term, error) {
 	if term, ok := t.terms[string(text)]; ok {
 		return term, nil
@@ -68,8 +80,8 @@ func (t *textSet) insert(text string) (*ast.Term, error) {
 	switch {
 	case t.near != nil:
 		return term, t.count(term)
-	case len(t.terms) > maxColliding:
-		t.near = make(map[int]uint8, 4*maxColliding)
+	case len(t.terms) > fewTexts:
+		t.near = make(map[int]uint8, 4*fewTexts)
 		for _, term := range t.terms {
 			if err := t.count(term); err != nil {
 				return term, err
@@ -89,19 +101,45 @@ func (t *textSet) count(term *ast.Term) error {
 }
 
 // screen refuses a decoded document that OPA could take long for: with texts
-// that collide, or a number that is none of float64's. It does not follow the
-// document deeper than its decoder did.
+// that collide, or a number that is none of float64's. It follows the document
+// as deep as its decoder did.
 func screen(document any) error {
+	if n, err := checkNumbers(document); err != nil || n <= fewTexts {
+		return err
+	}
 	var t textSet
 	return t.screen(document)
+}
+
+// checkNumbers also counts the texts.
+func checkNumbers(v any) (texts int, err error) {
+	switch v := v.(type) {
+	case string:
+		return 1, nil
+	case json.Number:
+		return 0, checkNumber(string(v))
+	case map[string]any:
+		for _, member := range v {
+			n, err := checkNumbers(member)
+			if texts += 1 + n; err != nil {
+				return texts, err
+			}
+		}
+	case []any:
+		for _, element := range v {
+			n, err := checkNumbers(element)
+			if texts += n; err != nil {
+				return texts, err
+			}
+		}
+	}
+	return texts, nil
 }
 
 func (t *textSet) screen(v any) error {
 	switch v := v.(type) {
 	case string:
 		return t.add(v)
-	case json.Number:
-		return checkNumber(string(v))
 	case map[string]any:
 		for name, member := range v {
 			if err := t.add(name); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func usual(n int) (list []string) {
 }
 
 func TestCollisions(t *testing.T) {
-	same := testkit.Colliding(maxColliding+1, 42)
+	same, few := testkit.Colliding(fewTexts+1, 42), usual(fewTexts)
 	for name, tt := range map[string]struct {
 		texts []string
 		want  error
@@ -48,13 +49,13 @@ func TestCollisions(t *testing.T) {
 		"nothing":                        {},
 		"usual texts":                    {texts: usual(100_000)},
 		"one text often":                 {texts: strings.Split(strings.Repeat("a,", 100_000), ",")},
-		"as many as may":                 {texts: same[1:]},
-		"as many as may, often":          {texts: append(same[1:], same[1:]...)},
+		"so few that it does not matter": {texts: same[2:]},
 		"one more":                       {texts: same, want: errCollide},
-		"one more, among usual ones":     {texts: append(append(same[:8:8], usual(1000)...), same[8:]...), want: errCollide},
-		"beside each other":              {texts: beside(maxColliding + 1), want: errCollide},
-		"beside each other, but few":     {texts: beside(maxColliding)},
-		"the last of a hundred thousand": {texts: append(usual(100_000), same...), want: errCollide},
+		"as many as may, among others":   {texts: slices.Concat(few, same[:maxColliding], same[:maxColliding])},
+		"one more, among others":         {texts: slices.Concat(same[:8], few, same[8:maxColliding+1]), want: errCollide},
+		"the last of a hundred thousand": {texts: slices.Concat(usual(100_000), same[:maxColliding+1]), want: errCollide},
+		"beside each other":              {texts: slices.Concat(few, beside(maxColliding+1)), want: errCollide},
+		"beside each other, but few":     {texts: slices.Concat(few, beside(maxColliding))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list, object, terms := []any{}, map[string]any{}, []*ast.Term{}
@@ -67,7 +68,7 @@ func TestCollisions(t *testing.T) {
 				}
 			}
 			for kind, value := range map[string]ast.Value{
-				"list": ast.NewArray(terms...), "set": ast.NewSet(terms...), "below": object2("a", ast.ArrayTerm(terms...)),
+				"list": ast.NewArray(terms...), "set": ast.NewSet(terms...), "below": ast.NewObject(item("a", ast.ArrayTerm(terms...))),
 			} {
 				if err := screenValue(value); !errors.Is(err, tt.want) {
 					t.Errorf("OPA's %s: %v, want %v", kind, err, tt.want)
@@ -76,8 +77,6 @@ func TestCollisions(t *testing.T) {
 		})
 	}
 }
-
-func object2(name string, value *ast.Term) ast.Value { return ast.NewObject(item(name, value)) }
 
 func TestNumbersWithinFloat64(t *testing.T) {
 	nines := strings.Repeat("9", 126)

@@ -52,6 +52,7 @@ type pick []string
 type question struct {
 	in      *Input
 	methods *grpcbody.Methods // whose messages can be read
+	bounds  *bounds
 
 	detached bool // the document may outlive the request
 	plainly  bool // the rules are to be seen at work, not what spares them
@@ -343,7 +344,7 @@ func expiryKey(b []byte, q *question, _ []pick) ([]byte, bool) {
 }
 
 func claimsTerm(q *question, picks []pick) (*ast.Term, error) {
-	return membersTerm(q.in.Identity.Claims.Map(), picks)
+	return membersTerm("claims", q.in.Identity.Claims.Map(), picks)
 }
 
 func claimsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
@@ -373,11 +374,11 @@ func segmentsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
 }
 
 func queryMembers(q *question, picks []pick) (*ast.Term, error) {
-	return queryTerm(q.in.RawQuery, picks), nil
+	return queryTerm(q.in.RawQuery, picks, q.bounds)
 }
 
 func headerMembers(q *question, picks []pick) (*ast.Term, error) {
-	return headersTerm(q.in.Headers, picks), nil
+	return headersTerm(q.in.Headers, picks)
 }
 
 // picked tells whether the member of this name is among the picks.
@@ -406,7 +407,8 @@ func truncatedTerm(q *question, _ []pick) (*ast.Term, error) {
 
 func (q *question) readBody() (err error) {
 	if q.body == nil {
-		q.body, q.truncated, err = q.in.Body.term(q.methods, q.in.Segments)
+		q.body, q.truncated, err = q.in.Body.term(q.methods, q.in.Segments, q.bounds)
+		err = inputError("body", err)
 	}
 	return err
 }
@@ -462,7 +464,7 @@ func attributesTerm(q *question, picks []pick) (*ast.Term, error) {
 	if q.detached {
 		native = cloneNative(native)
 	}
-	return membersTerm(native, picks)
+	return membersTerm("attributes", native, picks)
 }
 
 func attributesKey(b []byte, q *question, picks []pick) ([]byte, bool) {

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,9 @@ type Config struct {
 	// ProtoDescriptor is a file with a descriptor set: the messages of gRPC
 	// requests to its services appear in input.parsed_body. "": they are null.
 	ProtoDescriptor string
+
+	QueryNames  int // at most, of a query or a form that the policy reads; 0: DefaultQueryNames
+	ObjectNames int // at most, of an object in a body that the policy reads; 0: DefaultObjectNames
 }
 
 // Engine is one compiled policy with its data. It is immutable and safe for
@@ -55,6 +59,7 @@ type Engine struct {
 	reads    reads
 	shown    reads             // for people: all that is not costly
 	methods  *grpcbody.Methods // nil: no descriptor set
+	bounds   bounds
 	revision string
 	unloaded bool                    // no policy yet
 	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
@@ -141,6 +146,10 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		reads:    reads,
 		shown:    reads.shown(),
 		methods:  methods,
+		bounds: bounds{
+			queryNames:  cmp.Or(cfg.QueryNames, DefaultQueryNames),
+			objectNames: cmp.Or(cfg.ObjectNames, DefaultObjectNames),
+		},
 		revision: sources.revision,
 		mask:     mask,
 
@@ -190,7 +199,7 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 		return *e.permitted
 	}
 	q := questions.Get().(*question)
-	q.in, q.methods = in, e.methods
+	q.in, q.methods, q.bounds = in, e.methods, &e.bounds
 	defer q.release()
 	if e.cache == nil {
 		return e.evaluate(ctx, q)
@@ -223,13 +232,18 @@ func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
 		q.detach()
 	}
 	input, err := e.reads.document(q)
-	if errors.Is(err, errBody) { // the client's fault, not the policy's
-		return Decision{Reason: answers.InvalidRequest, Err: err}
-	}
 	if err != nil {
-		return fault(fmt.Errorf("building the input: %w", err))
+		return noInput(err)
 	}
 	return e.decideOn(ctx, q.in.TenantID, input)
+}
+
+// noInput is the decision where there is no input document.
+func noInput(err error) Decision {
+	if client := (*errInput)(nil); errors.As(err, &client) { // its fault, not the policy's
+		return Decision{Reason: answers.InvalidRequest, Err: err}
+	}
+	return fault(fmt.Errorf("building the input: %w", err))
 }
 
 // decideOn evaluates the entrypoint for an input document of a tenant.

@@ -40,7 +40,7 @@ func (e *Engine) Explain(ctx context.Context, in *Input) Explanation {
 	if e.unloaded {
 		return x
 	}
-	q := &question{in: in, methods: e.methods, plainly: true}
+	q := &question{in: in, methods: e.methods, bounds: &e.bounds, plainly: true}
 	shown, err := e.shown.document(q)
 	if err != nil {
 		return x // the decision says why

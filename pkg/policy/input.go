@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -160,18 +162,53 @@ var version = object(
 	item("encoding", ast.StringTerm("protojson")),
 )
 
+// errInput is the client's fault, and no failure of the policy: the part of the
+// request that the policy reads is none that it can be given.
+type errInput struct {
+	part string
+	err  error
+}
+
+func (e *errInput) Error() string { return "reading the " + e.part + ": " + e.err.Error() }
+func (e *errInput) Unwrap() error { return e.err }
+
+func inputError(part string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &errInput{part, err}
+}
+
+// bounds are those of the configuration on what a client may name.
+type bounds struct{ queryNames, objectNames int }
+
+// What bounds are where the configuration says nothing.
+const (
+	DefaultQueryNames  = 1000
+	DefaultObjectNames = 10_000
+)
+
+func errNames(most int) error {
+	return fmt.Errorf("more than %d names (limits.max_query_names)", most)
+}
+
 // headersTerm joins lines of one name as Envoy does. Bytes that are no UTF-8
 // can't be in a Rego string and become U+FFFD.
-func headersTerm(headers []Header, picks []pick) *ast.Term {
-	lines := newGroups(len(picks))
+func headersTerm(headers []Header, picks []pick) (*ast.Term, error) {
+	lines := newGroups[string](len(picks))
 	for _, h := range headers {
 		if picked(picks, h.Name) {
 			lines.add(h.Name, strings.ToValidUTF8(h.Value, "\uFFFD"))
 		}
 	}
-	return lines.term(func(name string, values []string) *ast.Term {
-		return ast.StringTerm(strings.Join(values, lineSeparator(name)))
+	texts := textsFor(2 * len(headers))
+	var err error
+	term, nameErr := lines.term(texts, func(name string, values []string) *ast.Term {
+		value, valueErr := texts.of(strings.Join(values, lineSeparator(name)))
+		err = cmp.Or(err, valueErr)
+		return value
 	})
+	return term, inputError("headers", cmp.Or(err, nameErr))
 }
 
 func lineSeparator(name string) string {
@@ -201,17 +238,52 @@ func joinHeader(headers []Header, name string) (string, bool) {
 	return first, found
 }
 
-// queryTerm reads a query into lists of values. A query is never refused: what
-// doesn't decode to UTF-8 is kept as it was sent.
-func queryTerm(raw string, picks []pick) *ast.Term {
-	pairs := newGroups(len(picks))
+// queryTerm reads a query into lists of values. A query is never refused for its
+// form: what doesn't decode to UTF-8 is kept as it was sent.
+func queryTerm(raw string, picks []pick, b *bounds) (*ast.Term, error) {
+	if tooManyNames(raw, b.queryNames) {
+		return nil, inputError("query", errNames(b.queryNames))
+	}
+	pairs := newGroups[*ast.Term](len(picks))
+	texts := textsFor(2 + 2*strings.Count(raw, "&"))
 	for name, value := range queryPairs(raw) {
 		if name = unescapeQuery(name); picked(picks, name) {
-			pairs.add(name, unescapeQuery(value))
+			term, err := texts.of(unescapeQuery(value))
+			if err != nil {
+				return nil, inputError("query", err)
+			}
+			pairs.add(name, term)
 		}
 	}
-	return pairs.term(func(_ string, values []string) *ast.Term { return listTerm(values) })
+	term, err := pairs.term(texts, listOf)
+	return term, inputError("query", err)
 }
+
+// tooManyNames also counts the names that the policy does not read: servers pass
+// over pairs behind a bound of their own, and would not see what the policy sees.
+func tooManyNames(raw string, most int) bool {
+	if strings.Count(raw, "&") < most {
+		return false
+	}
+	names := make(map[string]struct{}, most)
+	for name := range queryPairs(raw) {
+		names[unescapeQuery(name)] = struct{}{}
+		if len(names) > most {
+			return true
+		}
+	}
+	return false
+}
+
+// textsFor is a set for so many texts, nil where so few can do no harm.
+func textsFor(n int) *textSet {
+	if n <= fewTexts {
+		return nil
+	}
+	return new(textSet)
+}
+
+func listOf(_ string, values []*ast.Term) *ast.Term { return ast.ArrayTerm(values...) }
 
 func paramsTerm(q *question, picks []pick) (*ast.Term, error) {
 	members := make([][2]*ast.Term, 0, len(q.in.Params))
@@ -225,9 +297,12 @@ func paramsTerm(q *question, picks []pick) (*ast.Term, error) {
 
 // membersTerm builds what the picks lead to, in the objects that they lead
 // through, or all of it.
-func membersTerm(v any, picks []pick) (*ast.Term, error) {
+func membersTerm(part string, v any, picks []pick) (*ast.Term, error) {
 	if picks != nil {
 		v = prune(v, picks)
+	}
+	if err := screen(v); err != nil {
+		return nil, inputError(part, err)
 	}
 	value, err := ast.InterfaceToValue(v)
 	if err != nil {
@@ -259,14 +334,16 @@ func prune(v any, picks []pick) any {
 
 // groups collects values by name, in the time of their number: a name that
 // comes ten thousand times must not copy its list ten thousand times.
-type groups struct {
+type groups[T any] struct {
 	names  []string
-	values map[string][]string
+	values map[string][]T
 }
 
-func newGroups(size int) *groups { return &groups{values: make(map[string][]string, size)} }
+func newGroups[T any](size int) groups[T] { return groups[T]{values: make(map[string][]T, size)} }
 
-func (g *groups) add(name, value string) {
+func (g *groups[T]) has(name string) bool { return g.values[name] != nil }
+
+func (g *groups[T]) add(name string, value T) {
 	values, ok := g.values[name]
 	if !ok {
 		g.names = append(g.names, name)
@@ -274,12 +351,18 @@ func (g *groups) add(name, value string) {
 	g.values[name] = append(values, value)
 }
 
-func (g *groups) term(join func(name string, values []string) *ast.Term) *ast.Term {
+// term makes an object of names that texts has counted: Insert alone would take
+// the square of those that collide.
+func (g *groups[T]) term(texts *textSet, join func(name string, values []T) *ast.Term) (*ast.Term, error) {
 	o := ast.NewObjectWithCapacity(len(g.names))
 	for _, name := range g.names {
-		o.Insert(ast.StringTerm(name), join(name, g.values[name]))
+		key, err := texts.of(name)
+		if err != nil {
+			return nil, err
+		}
+		o.Insert(key, join(name, g.values[name]))
 	}
-	return ast.NewTerm(o)
+	return ast.NewTerm(o), nil
 }
 
 func unescapeQuery(s string) string {

@@ -120,6 +120,9 @@ func queryKey(b []byte, q *question, picks []pick) ([]byte, bool) {
 	if picks == nil {
 		return appendString(b, q.in.RawQuery), true
 	}
+	if tooManyNames(q.in.RawQuery, q.bounds.queryNames) {
+		return b, false // it is refused, whatever was picked
+	}
 	for _, p := range picks {
 		for name, value := range queryPairs(q.in.RawQuery) {
 			if unescapeQuery(name) == p[0] {
@@ -162,13 +165,13 @@ func appendFields(b []byte, fields []Header, picks []pick) []byte {
 // type. The conversion fails to compile where Body has a field that is not here.
 func bodyKey(b []byte, q *question, _ []pick) ([]byte, bool) {
 	body := struct {
-		ContentType, ContentLength string
-		Partial, Text              bool
-		Bytes                      []byte
+		ContentType, ContentLength, ContentEncoding string
+		Partial, Upgrade, Text                      bool
+		Bytes                                       []byte
 	}(q.in.Body)
 	b = appendStrings(b, q.in.Segments)
-	b = appendString(appendString(b, body.ContentType), body.ContentLength)
-	return appendString(appendBool(appendBool(b, body.Partial), body.Text), body.Bytes), true
+	b = appendString(appendString(appendString(b, body.ContentType), body.ContentLength), body.ContentEncoding)
+	return appendString(appendBool(appendBool(appendBool(b, body.Partial), body.Upgrade), body.Text), body.Bytes), true
 }
 
 // queryPairs yields the pairs of a query as they were sent. A query is never

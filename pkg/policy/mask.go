@@ -109,7 +109,7 @@ func readMask(item any) (Mask, error) {
 // AppendInput appends the input document of a request as JSON, without the
 // request's headers that secret names (in lower case), wherever they stand in it.
 func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) bool) ([]byte, error) {
-	value, err := e.shown.document(&question{in: in, methods: e.methods})
+	value, err := e.shown.document(&question{in: in, methods: e.methods, bounds: &e.bounds})
 	if err != nil {
 		return dst, err
 	}
