@@ -329,8 +329,8 @@ type doubt struct {
 	unsure bool
 }
 
-// maxReadings is more than any path has: each of the readings but one leaves
-// nothing for itself, and the extension is dropped once.
+// maxReadings is more than any path has that a client sends in good faith: each
+// of the readings but the extension leaves nothing for itself.
 const maxReadings = 64
 
 // read compares the route l of a path with those of all its readings. Of the
@@ -382,24 +382,7 @@ func (l *leaf) workspaceIn(segments []string) string {
 // expand appends what the readings make of the path in list, in every order and
 // combination; case aside, which changes no path but the comparison.
 func (rs Readings) expand(list []reading) []reading {
-	list = rs.strip(list, 0)
-	if rs&ExtensionReading == 0 {
-		return list
-	}
-	for i, n := 0, len(list); i < n; i++ {
-		if segments, changed := dropExtension(list[i].segments); changed {
-			from := len(list)
-			if list = addReading(list, segments, list[i].applied|ExtensionReading); len(list) > from {
-				list = rs.strip(list, from)
-			}
-		}
-	}
-	return list
-}
-
-// strip appends what the other readings make of the paths in list from there on.
-func (rs Readings) strip(list []reading, from int) []reading {
-	for i := from; i < len(list) && len(list) <= maxReadings; i++ {
+	for i := 0; i < len(list) && len(list) <= maxReadings; i++ {
 		for _, step := range strippers {
 			if rs&step.reading == 0 {
 				continue
@@ -416,7 +399,7 @@ var strippers = [...]struct {
 	reading Readings
 	strip   func([]string) (plain []string, changed bool)
 }{
-	{SlashReading, dropSlash}, {ParametersReading, dropParameters}, {TrailingReading, dropTrailing},
+	{SlashReading, dropSlash}, {ParametersReading, dropParameters}, {TrailingReading, dropTrailing}, {ExtensionReading, dropExtension},
 }
 
 func addReading(list []reading, segments []string, applied Readings) []reading {
@@ -466,7 +449,9 @@ func dropTrailing(segments []string) (plain []string, changed bool) {
 	return plain, true
 }
 
-// dropExtension drops one extension of the last segment.
+// dropExtension drops one extension of the last segment. Servers differ on which
+// of "/admin.tar.gz": Rails drops the last one, Spring's suffix patterns both. It
+// is called again for what it leaves.
 func dropExtension(segments []string) (plain []string, changed bool) {
 	n := len(segments)
 	if n == 0 {

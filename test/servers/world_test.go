@@ -88,7 +88,7 @@ func start(t *testing.T, servers []*server, own func(server string) []string) *w
 		"defaults: {issuer: https://sso.test, audience: api, jwks_url: \"" + keys.JWKSURL() + "\"}\ntenants:\n"
 	for _, s := range servers {
 		text += fmt.Sprintf("  %s: {hosts: [%s]}\n", tenant(s.name, false), host(tenant(s.name, false)))
-		text += fmt.Sprintf("  %s: {hosts: [%s]}\n", tenant(s.name, true), host(tenant(s.name, true)))
+		text += fmt.Sprintf("  %s: {hosts: [%s], path_readings: [%s]}\n", tenant(s.name, true), host(tenant(s.name, true)), strings.Join(own(s.name), ", "))
 	}
 	write(t, dir, map[string]string{"ussoauthz.yaml": text + routes})
 	cfg := stack.Config{
