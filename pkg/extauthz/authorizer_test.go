@@ -272,12 +272,6 @@ func TestGRPCStatus(t *testing.T) {
 	}
 }
 
-func TestNewAuthorizerNeedsBoth(t *testing.T) {
-	if _, err := extauthz.NewAuthorizer(extauthz.Config{}); err == nil {
-		t.Error("an authorizer of nothing")
-	}
-}
-
 func BenchmarkAuthorize(b *testing.B) {
 	w := newWorld(b)
 	a := w.authorizer(b, policy.Config{})

@@ -3,6 +3,7 @@ package extauthz
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -17,28 +18,18 @@ import (
 // The generated types are built here alone.
 func attributesOf(b []byte, headers tenants.Headers) (any, error) {
 	var check authv3.CheckRequest
-	if err := proto.Unmarshal(b, &check); err != nil {
-		return nil, err
-	}
-	text, err := protojson.Marshal(check.GetAttributes())
-	if err != nil {
-		return nil, err
-	}
+	unread := proto.Unmarshal(b, &check)
+	text, unwritten := protojson.Marshal(check.GetAttributes())
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	var attributes map[string]any
-	if err := decoder.Decode(&attributes); err != nil {
+	if err := errors.Join(unread, unwritten, decoder.Decode(&attributes)); err != nil {
 		return nil, err
 	}
-	if len(check.GetAttributes().GetRequest().GetHttp().GetHeaders()) > 0 || len(headers) == 0 {
-		return attributes, nil
-	}
 	request, _ := attributes["request"].(map[string]any)
-	http, ok := request["http"].(map[string]any)
-	if !ok {
-		return attributes, nil
+	if http, ok := request["http"].(map[string]any); ok && len(headers) > 0 {
+		http["headers"] = joined(headers)
 	}
-	http["headers"] = joined(headers)
 	return attributes, nil
 }
 

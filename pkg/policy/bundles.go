@@ -353,7 +353,7 @@ func (b *Bundles) expect(ctx context.Context, names map[string]bool) {
 	maps.DeleteFunc(b.waiting, gone)
 	maps.DeleteFunc(b.taken, gone)
 	all := b.newestOfAll()
-	if b.active == nil || len(all) == 0 {
+	if len(all) == 0 {
 		return
 	}
 	if err := b.activate(ctx, all); err != nil {

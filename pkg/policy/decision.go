@@ -203,9 +203,9 @@ func readStatus(value ast.Value) (int, error) {
 	if !ok {
 		return 0, expect(false, "http_status", "a number", value)
 	}
-	status, ok := number.Int()
+	status, _ := number.Int() // no status where it is no integer
 	// Envoy sends any number as it is; a client would choke on 42.
-	if !ok || status < 200 || http.StatusText(status) == "" {
+	if status < 200 || http.StatusText(status) == "" {
 		return 0, fmt.Errorf("the result's http_status %v is no status of a final answer", number)
 	}
 	return status, nil
@@ -319,19 +319,10 @@ func readMetadata(value ast.Value) (map[string]any, error) {
 		return nil, expect(false, "dynamic_metadata", "an object", value)
 	}
 	native, err := ast.JSON(value)
-	if err != nil {
-		return nil, fmt.Errorf("the result's dynamic_metadata: %w", err)
-	}
+	metadata, _ := native.(map[string]any) // keys that are no strings become their text
 	room := maxMetadata
-	plain, err := plainNumbers(native, maxMetadataDepth, &room)
-	if err != nil {
-		return nil, err
-	}
-	metadata, ok := plain.(map[string]any)
-	if !ok {
-		return nil, errors.New("the result's dynamic_metadata has keys that are no strings")
-	}
-	return metadata, nil
+	_, tooMuch := plainNumbers(metadata, maxMetadataDepth, &room)
+	return metadata, errors.Join(err, tooMuch)
 }
 
 // plainNumbers turns json.Number into float64, the only number of a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,21 +108,26 @@ func runTests(ctx context.Context, env string, limit time.Duration, tests []*tes
 	return err.Error()
 }
 
-// quick tests of a suite run together, before the others.
+// quick tests of a suite run together; then each of the others, the faster first.
 const quick = 300 * time.Millisecond
 
 // notices runs those tests of the suite that reach the mutant.
 func (s *suite) notices(ctx context.Context, m *mutant, limit, slow time.Duration) string {
 	point := fmt.Sprintf("%s:%d", m.dir, m.number)
-	var groups [2][]*test
+	var together, alone []*test
 	for _, t := range s.tests {
 		switch {
 		case t.failed || !t.reaches[point] || t.took > slow:
 		case t.took < quick:
-			groups[0] = append(groups[0], t)
+			together = append(together, t)
 		default:
-			groups[1] = append(groups[1], t)
+			alone = append(alone, t)
 		}
+	}
+	slices.SortFunc(alone, func(a, b *test) int { return cmp.Compare(a.took, b.took) })
+	groups := [][]*test{together}
+	for _, t := range alone {
+		groups = append(groups, []*test{t})
 	}
 	for _, tests := range groups {
 		if len(tests) == 0 {
