@@ -15,7 +15,7 @@ import "embed"
 var FS embed.FS
 
 // LibraryVersion is the version of package usso: its rule version.
-const LibraryVersion = "1.0.0"
+const LibraryVersion = "1.1.0"
 
 // InputSchema is the file of Schemas that describes input.
 const InputSchema = "schemas/input.json"

@@ -112,7 +112,7 @@ func (g *requests) part() string {
 }
 
 func (g *requests) oddPart() string {
-	return g.of("", "{}", "{$}", "{a-b}", "{1}", "a{b}", "{b}a", "{x...}", "%zz", "%2e", "a%2Fb", "a%5Cb", "a%00", "%2541", "..", "a b", "a?b", "{", "{id")
+	return g.of("", "{}", "{$}", "{a-b}", "{1}", "a{b}", "{b}a", "{x...}", "{id}:purge", "{id}:", "{id}:a.b", "{x...}:purge", "{*x}", "{x:int}", "*", "**", "a*", ":id", "<id>", "[id]", "^a", "a|b", ".+", "a$", "...", "$a", "a:b", "%zz", "%2e", "a%2Fb", "a%5Cb", "a%00", "%2541", "..", "a b", "a?b", "{", "{id")
 }
 
 func (g *requests) routing() routing {
@@ -124,9 +124,12 @@ func (g *requests) routing() routing {
 		parts[g.IntN(len(parts))] = g.oddPart()
 	}
 	if g.IntN(2) == 0 {
-		parts[len(parts)-1] = g.of("", "{$}", "{rest...}", "{rest...}")
+		parts[len(parts)-1] = g.of("", "{$}", "{rest...}", "{rest...}", "{last}:purge")
 	}
 	pattern := g.of("", "GET ", "GET ", "GET\t ", "HEAD ", "POST ", "M-X ", "get ", "CONNECT ") + "/" + strings.Join(parts, "/")
+	if g.IntN(20) == 0 {
+		pattern = g.of("ANY", "*", "GET|POST", "~", "ALL", "TRACE", "TRACK") + " /{rest...}"
+	}
 
 	segments := []string{}
 	for _, part := range parts {
@@ -159,6 +162,8 @@ func (g *requests) segment(part string) []string {
 		return [][]string{{""}, {"x"}, {"x", "y"}, {"x", ""}}[g.IntN(4)]
 	case part == "{$}":
 		return []string{""}
+	case strings.HasSuffix(part, ":purge"):
+		return []string{g.of("7:purge", "7:purge", "a:b:purge", ":purge", "7:PURGE", "7:purge:x", "7")}
 	case strings.HasPrefix(part, "{"):
 		return []string{g.of("1", "a b", "é", "x")}
 	}

@@ -27,19 +27,47 @@ func (r *table) conflict(text string, p pattern) string {
 	slices.Sort(meets)
 	for _, i := range meets {
 		mux := http.NewServeMux()
-		mux.Handle(r.list[i].Match, http.NotFoundHandler())
-		said := register(mux, text)
+		first, second, same := judged(r.list[i].Match, text)
+		mux.Handle(first, http.NotFoundHandler())
+		said := register(mux, second)
 		if said == "" {
 			continue
 		}
 		detail := "" // ServeMux's first line names lines of our source
-		if _, after, found := strings.Cut(said, "\n"); found {
+		if _, after, found := strings.Cut(said, "\n"); found && same {
 			detail = " (" + strings.Join(strings.Fields(after), " ") + ")"
 		}
 		return fmt.Sprintf("%q conflicts with %q of routes[%d]: some requests match both, and neither is more specific%s; remove one or narrow it",
 			text, r.list[i].Match, i, detail)
 	}
 	return ""
+}
+
+// judged returns two patterns that ServeMux, which has no verbs, judges as those
+// with verbs are to each other. A segment {name}:verb is a wildcard where the
+// other pattern has a literal with that verb, and a literal otherwise: narrower
+// than {name}, and apart from every other one. same: they are what they were.
+func judged(a, b string) (first, second string, same bool) {
+	methodA, pathA, _ := splitPattern(a)
+	methodB, pathB, _ := splitPattern(b)
+	x, y := parseSegments(pathA), parseSegments(pathB)
+	if x[len(x)-1].verb == "" && y[len(y)-1].verb == "" {
+		return a, b, true
+	}
+	return strings.TrimSpace(methodA + " " + withoutVerb(pathA, x, y)), strings.TrimSpace(methodB + " " + withoutVerb(pathB, y, x)), false
+}
+
+func withoutVerb(path string, segments, other []segment) string {
+	last := len(segments) - 1
+	s := segments[last]
+	if s.verb == "" {
+		return path
+	}
+	before := path[:strings.LastIndexByte(path, '/')+1]
+	if last < len(other) && other[last].kind == literalSegment && hasVerb(other[last].text, s.verb) {
+		return before + "{" + s.text + "}"
+	}
+	return before + "-:" + s.verb
 }
 
 // isGet: a pattern for GET matches HEAD too.
@@ -64,10 +92,20 @@ func (n *node) meeting(segments []segment, collect func(*leaf)) {
 		n.all(collect)
 	case literalSegment:
 		n.literal[s.text].meeting(rest, collect)
+		if _, verb, ok := cutVerb(s.text); ok {
+			n.verbs[verb].meeting(rest, collect)
+		}
 		n.wild.meeting(rest, collect)
 	case wildSegment:
-		for _, child := range n.literal {
-			child.meeting(rest, collect)
+		for text, child := range n.literal {
+			if s.verb == "" || hasVerb(text, s.verb) {
+				child.meeting(rest, collect)
+			}
+		}
+		for verb, child := range n.verbs {
+			if s.verb == "" || s.verb == verb {
+				child.meeting(rest, collect)
+			}
 		}
 		n.wild.meeting(rest, collect)
 	}
@@ -82,6 +120,9 @@ func (n *node) all(collect func(*leaf)) {
 	collect(n.slash)
 	collect(n.rest)
 	for _, child := range n.literal {
+		child.all(collect)
+	}
+	for _, child := range n.verbs {
 		child.all(collect)
 	}
 	n.wild.all(collect)

@@ -18,13 +18,14 @@ type pattern struct {
 type segment struct {
 	kind segmentKind
 	text string // the decoded literal, or the wildcard's name
+	verb string // of {name}:verb; "" for {name}
 }
 
 type segmentKind int
 
 const (
 	literalSegment segmentKind = iota
-	wildSegment                // {name}
+	wildSegment                // {name}, or {name}:verb
 	restSegment                // {name...}, or a trailing slash where text is ""
 	slashSegment               // {$}
 )
@@ -45,11 +46,16 @@ func parsePattern(text string) (p pattern, problem string) {
 	if problem != "" {
 		return pattern{}, problem
 	}
-	if refusal := register(http.NewServeMux(), text); refusal != "" {
-		refusal = strings.TrimPrefix(refusal, fmt.Sprintf("parsing %q: ", text))
+	segments := parseSegments(path)
+	plain := text // ServeMux has no verbs
+	if last := segments[len(segments)-1]; last.verb != "" {
+		plain = strings.TrimSuffix(text, ":"+last.verb)
+	}
+	if refusal := register(http.NewServeMux(), plain); refusal != "" {
+		refusal = strings.TrimPrefix(refusal, fmt.Sprintf("parsing %q: ", plain))
 		return pattern{}, fmt.Sprintf("%q is no pattern: %s", text, refusal)
 	}
-	return pattern{method: method, segments: parseSegments(path)}, ""
+	return pattern{method: method, segments: segments}, ""
 }
 
 // register returns why mux does not take the pattern, "" where it does.
@@ -76,10 +82,8 @@ func splitPattern(text string) (method, path, problem string) {
 	switch {
 	case text == "":
 		return "", "", `is missing; write a pattern, for example "GET /posts/{id}"; "/" is every method and path`
-	case method != "" && !isHTTPToken(method):
-		return "", "", fmt.Sprintf("%q is no method", method)
-	case method != strings.ToUpper(method):
-		return "", "", fmt.Sprintf("methods are upper-case: write %q", strings.ToUpper(method))
+	case method != "" && checkMethod(method) != "":
+		return "", "", checkMethod(method)
 	case len(method) > MaxMethod:
 		return "", "", fmt.Sprintf("the method can't match: requests have at most %d letters in theirs", MaxMethod)
 	case method == http.MethodConnect, method == http.MethodTrace, method == "TRACK":
@@ -109,9 +113,18 @@ func checkPath(path string) string {
 	if len(path)-wildNames(parts) > MaxPath {
 		return fmt.Sprintf("it can't match: paths of requests have at most %d bytes", MaxPath)
 	}
+	at := 1
 	for i, part := range parts {
+		before, after := path[:at], path[at+len(part):]
+		at += len(part) + 1
 		if part == "" && i < len(parts)-1 {
 			return "an empty segment ('//') can't match: such paths are refused"
+		}
+		if problem := foreignWildcard(before, part, after); problem != "" {
+			return problem
+		}
+		if after != "" && verbSegment.MatchString(part) {
+			return fmt.Sprintf("`%s` can't match: a verb stands at the end of a path", part)
 		}
 		if strings.Contains(part, "{") {
 			continue // a wildcard: ServeMux judges it
@@ -169,11 +182,15 @@ func hasEscape(text string) bool {
 	return false
 }
 
-// parseSegments parses a path that ServeMux has accepted.
+// parseSegments parses a path that ServeMux accepts.
 func parseSegments(path string) []segment {
 	parts := strings.Split(path[1:], "/")
 	segments := make([]segment, len(parts))
 	for i, part := range parts {
+		verb := ""
+		if match := verbSegment.FindStringSubmatch(part); match != nil {
+			part, verb = match[1], match[2]
+		}
 		name, wild := strings.CutPrefix(part, "{")
 		name = strings.TrimSuffix(name, "}")
 		rest, multi := strings.CutSuffix(name, "...")
@@ -183,15 +200,15 @@ func parseSegments(path string) []segment {
 		case part == "{$}":
 			segments[i] = segment{kind: slashSegment}
 		case wild && multi:
-			segments[i] = segment{restSegment, rest}
+			segments[i] = segment{kind: restSegment, text: rest}
 		case wild:
-			segments[i] = segment{wildSegment, name}
+			segments[i] = segment{wildSegment, name, verb}
 		default:
 			text, err := url.PathUnescape(part)
 			if err != nil { // refused by checkLiteral already
 				text = part
 			}
-			segments[i] = segment{literalSegment, text}
+			segments[i] = segment{kind: literalSegment, text: text}
 		}
 	}
 	return segments

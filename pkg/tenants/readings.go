@@ -97,7 +97,7 @@ func (t *table) prepare(leaves []*leaf) {
 			classes[requirements] = len(classes)
 		}
 		l.class = classes[requirements]
-		workspaces = workspaces || l.workspace >= 0
+		workspaces = workspaces || l.workspace > 0
 		upper = upper || !l.isFolded()
 	}
 	t.uniform = len(classes) <= 1 && !workspaces
@@ -131,7 +131,9 @@ func (r *Route) requirements() string {
 }
 
 func (p pattern) isFolded() bool {
-	return !slices.ContainsFunc(p.segments, func(s segment) bool { return s.kind == literalSegment && !plainpath.IsFolded(s.text) })
+	return !slices.ContainsFunc(p.segments, func(s segment) bool {
+		return !plainpath.IsFolded(s.verb) || s.kind == literalSegment && !plainpath.IsFolded(s.text)
+	})
 }
 
 // fold returns the leaf for the tree of folded patterns.
@@ -139,6 +141,7 @@ func (l *leaf) fold() *leaf {
 	folded := *l
 	folded.segments = slices.Clone(l.segments)
 	for i, s := range folded.segments {
+		folded.segments[i].verb = plainpath.Fold(s.verb)
 		if s.kind == literalSegment {
 			folded.segments[i].text = plainpath.Fold(s.text)
 		}
@@ -190,7 +193,8 @@ func covers(a, b []segment) bool {
 func (s segment) covers(other segment) bool {
 	switch s.kind {
 	case wildSegment:
-		return other.kind == wildSegment || other.kind == literalSegment
+		return other.kind == wildSegment && (s.verb == "" || s.verb == other.verb) ||
+			other.kind == literalSegment && (s.verb == "" || hasVerb(other.text, s.verb))
 	case literalSegment:
 		return other.kind == literalSegment && other.text == s.text
 	}
@@ -373,10 +377,10 @@ func (r *Routes) read(method string, segments []string, l *leaf, fewest bool) (d
 
 // workspaceIn is the value of the parameter that names the workspace.
 func (l *leaf) workspaceIn(segments []string) string {
-	if l.workspace < 0 {
+	if l.workspace == 0 {
 		return ""
 	}
-	return segments[l.workspace]
+	return l.wilds[l.workspace-1].value(segments)
 }
 
 // expand appends what the readings make of the path in list, in every order and
@@ -542,7 +546,12 @@ func (n *node) collect(out []*leaf, segments []string, slash bool) []*leaf {
 	case segments[0] == "":
 		return out
 	}
-	out = n.foldedLiteral(segments[0]).collect(out, segments[1:], slash)
+	out = n.folded(n.literal, segments[0]).collect(out, segments[1:], slash)
+	if n.verbs != nil {
+		if _, verb, ok := cutVerb(segments[0]); ok {
+			out = n.folded(n.verbs, verb).collect(out, segments[1:], slash)
+		}
+	}
 	out = n.wild.collect(out, segments[1:], slash)
 	if slash {
 		return out
@@ -558,15 +567,16 @@ func (l *leaf) all(out []*leaf) []*leaf {
 	return out
 }
 
-// foldedLiteral allocates for long literals alone.
-func (n *node) foldedLiteral(s string) *node {
+// folded returns what a map of n has for the folded text. It allocates for long
+// names alone.
+func (n *node) folded(of map[string]*node, text string) *node {
 	const shrinks = 3 // bytes of one letter whose folded form has one
-	if len(n.literal) == 0 || len(s) > shrinks*n.longest {
+	if len(of) == 0 || len(text) > shrinks*n.longest {
 		return nil
 	}
-	if plainpath.IsFolded(s) {
-		return n.literal[s]
+	if plainpath.IsFolded(text) {
+		return of[text]
 	}
 	var room [128]byte
-	return n.literal[string(plainpath.AppendFold(room[:0], s))]
+	return of[string(plainpath.AppendFold(room[:0], text))]
 }

@@ -48,7 +48,8 @@ type Param = httpfield.Field
 //
 // The pattern language is that of http.ServeMux, and it is ServeMux itself
 // that judges every pattern and every conflict. A host part is refused, and so
-// is a pattern that no canonical path can match.
+// is a pattern that no canonical path can match. At the end of a path there is
+// {name}:verb too, which is more specific than {name}.
 //
 // All readings are in force; see WithReadings.
 func NewRoutes(list []Route) (*Routes, []Fault) {
@@ -129,6 +130,9 @@ func (r *Routes) reaches(index int, p pattern, deepest int) (by *Misreading, rea
 			path = append(path, s.text)
 		case wildSegment:
 			path = append(path, nobodys)
+			if s.verb != "" {
+				path[len(path)-1] += ":" + s.verb
+			}
 		case slashSegment:
 			path = append(path, "")
 		case restSegment:

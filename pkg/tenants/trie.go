@@ -8,8 +8,9 @@ import (
 // node is a place in the tree of patterns, one level for each path segment.
 type node struct {
 	literal map[string]*node
-	longest int   // of the literals
-	wild    *node // {name}
+	verbs   map[string]*node // {name}:verb
+	longest int              // of the literals and the verbs
+	wild    *node            // {name}
 
 	end   *leaf // the pattern that ends here
 	slash *leaf // the pattern that ends here with {$}
@@ -25,7 +26,7 @@ type leaf struct {
 	semicolon bool // of its own: the server behind takes it as it stands
 	rival     bool // a pattern that ends in a slash may be the narrower one
 	wilds     []wildcard
-	workspace int   // the segment that Workspace names; -1: none
+	workspace int   // of wilds, the one that Workspace names, counted from 1; 0: none
 	next      *leaf // of a folded tree: the same pattern, in another case
 }
 
@@ -33,6 +34,7 @@ type wildcard struct {
 	name string
 	at   int  // the segment
 	rest bool // all segments from there
+	verb bool // the segment without its verb
 }
 
 // tree holds patterns by their method and segments.
@@ -53,12 +55,9 @@ func (t *tree) insert(l *leaf) {
 	for _, s := range l.segments {
 		switch s.kind {
 		case wildSegment:
-			if root.wild == nil {
-				root.wild = &node{}
-			}
-			root = root.wild
+			root = root.wildcard(s.verb)
 		case literalSegment:
-			root = root.child(s.text)
+			root = root.child(&root.literal, s.text)
 		case slashSegment:
 			l.next, root.slash = root.slash, l
 			return
@@ -70,20 +69,31 @@ func (t *tree) insert(l *leaf) {
 	l.next, root.end = root.end, l
 }
 
-// child returns the node of a literal, which it makes where there is none.
-func (n *node) child(literal string) *node {
-	if n.literal == nil {
-		n.literal = map[string]*node{}
+// child returns the node that a map of n has for a text, which it makes where
+// there is none.
+func (n *node) child(of *map[string]*node, text string) *node {
+	if *of == nil {
+		*of = map[string]*node{}
 	}
-	if n.literal[literal] == nil {
-		n.literal[literal] = &node{}
+	if (*of)[text] == nil {
+		(*of)[text] = &node{}
 	}
-	n.longest = max(n.longest, len(literal))
-	return n.literal[literal]
+	n.longest = max(n.longest, len(text))
+	return (*of)[text]
+}
+
+func (n *node) wildcard(verb string) *node {
+	if verb != "" {
+		return n.child(&n.verbs, verb)
+	}
+	if n.wild == nil {
+		n.wild = &node{}
+	}
+	return n.wild
 }
 
 func newLeaf(index int, route *Route, p pattern) *leaf {
-	l := &leaf{pattern: p, index: index, workspace: -1}
+	l := &leaf{pattern: p, index: index}
 	place, name := route.WorkspaceAt()
 	for i, s := range p.segments {
 		switch {
@@ -95,9 +105,9 @@ func newLeaf(index int, route *Route, p pattern) *leaf {
 				l.wilds = append(l.wilds, wildcard{name: s.text, at: i, rest: true})
 			}
 		case s.kind == wildSegment:
-			l.wilds = append(l.wilds, wildcard{name: s.text, at: i})
+			l.wilds = append(l.wilds, wildcard{name: s.text, at: i, verb: s.verb != ""})
 			if place == PathPlace && s.text == name {
-				l.workspace = i
+				l.workspace = len(l.wilds)
 			}
 		}
 	}
@@ -157,7 +167,7 @@ func (t *tree) find(method string, segments []string, slash bool) (l *leaf, exac
 }
 
 // find goes down from segment i. More specific comes first: a literal, then
-// {name}, then {name...}; a branch that leads nowhere is left again.
+// {name}:verb, {name} and {name...}; a branch that leads nowhere is left again.
 func (n *node) find(segments []string, i int, slash bool) *leaf {
 	if n == nil || len(segments) == 0 {
 		return nil
@@ -184,6 +194,13 @@ func (n *node) find(segments []string, i int, slash bool) *leaf {
 	if l := n.literal[segment].find(segments, i+1, slash); l != nil {
 		return l
 	}
+	if n.verbs != nil {
+		if _, verb, ok := cutVerb(segment); ok {
+			if l := n.verbs[verb].find(segments, i+1, slash); l != nil {
+				return l
+			}
+		}
+	}
 	if l := n.wild.find(segments, i+1, slash); l != nil {
 		return l
 	}
@@ -196,11 +213,19 @@ func (l *leaf) params(segments []string) []Param {
 	}
 	params := make([]Param, len(l.wilds))
 	for i, w := range l.wilds {
-		value := segments[w.at]
-		if w.rest {
-			value = strings.Join(segments[w.at:], "/")
-		}
-		params[i] = Param{Name: w.name, Value: value}
+		params[i] = Param{Name: w.name, Value: w.value(segments)}
 	}
 	return params
+}
+
+func (w wildcard) value(segments []string) string {
+	switch value := segments[w.at]; {
+	case w.rest:
+		return strings.Join(segments[w.at:], "/")
+	case w.verb:
+		name, _, _ := cutVerb(value)
+		return name
+	default:
+		return value
+	}
 }

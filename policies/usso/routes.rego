@@ -5,9 +5,10 @@ package usso
 # title: Does the request fit this pattern?
 # description: |
 #   The patterns are those of `routes`: "GET /posts/{id}", with {name} for one
-#   segment, {name...} for all that are left, {$} for the end after a slash. GET
-#   is HEAD too, no method is every method, and a slash at the end is all that
-#   stands below it.
+#   segment, {name...} for all that are left, {$} for the end after a slash, and
+#   {name}:verb for a last segment with that verb. GET is HEAD too, no method is
+#   every method, and a slash at the end is all that stands below it. The
+#   wildcards of other tools are no pattern: "/admin/*", "/posts/:id".
 #
 #   The value is an object of what the wildcards stand for, {} where there are
 #   none. It is undefined where the request does not fit, and for what is no
@@ -36,7 +37,8 @@ method_fits("") if input.request.method
 method_fits(method) if {
 	method == input.request.method
 	method == upper(method)
-	method != "CONNECT"
+	not method in {"CONNECT", "TRACE", "TRACK", "ANY", "ALL"}
+	regex.match(`^[^|*]*[A-Z][^|*]*$`, method)
 }
 
 method_fits("GET") if input.request.method == "HEAD"
@@ -53,7 +55,10 @@ well_formed(head, last) if {
 	count(names) == count({name | some name in names})
 }
 
-wildcard_or_literal(part) if not contains(part, "{")
+wildcard_or_literal(part) if {
+	not contains(part, "{")
+	not regex.match(`[*<>\[\]^|]|\.\+|^:|\$$|^\.\.\.$`, part) # other tools' wildcards
+}
 
 wildcard_or_literal(part) if wildcard(part)
 
@@ -61,13 +66,22 @@ end_or_part(part) if wildcard_or_literal(part)
 
 end_or_part("{$}")
 
+end_or_part(part) if with_verb(part)
+
 end_or_part(part) if remainder(part)
 
 wildcard(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\}$`, part, 1)[0][1]
 
 remainder(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\.\.\.\}$`, part, 1)[0][1]
 
+# A last segment {name}:verb is a name, a colon and that verb.
+with_verb(part) := [name, verb] if {
+	[_, name, verb] := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\}:([A-Za-z0-9_-]+)$`, part, 1)[0]
+}
+
 any_wildcard(part) := wildcard(part)
+
+any_wildcard(part) := with_verb(part)[0]
 
 any_wildcard(part) := remainder(part)
 
@@ -94,5 +108,11 @@ end_of(part, [segment]) := {} if {
 }
 
 end_of(part, [segment]) := {wildcard(part): segment} if segment != ""
+
+end_of(part, [segment]) := {name: value} if {
+	[name, verb] := with_verb(part)
+	value := trim_suffix(segment, concat("", [":", verb]))
+	not value in {"", segment}
+}
 
 end_of(part, left) := {remainder(part): concat("/", left)} if count(left) > 0

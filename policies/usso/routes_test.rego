@@ -17,6 +17,25 @@ test_match_gives_what_wildcards_stand_for if {
 	usso.match("GET \t /posts") == {} with input as at("GET", "/posts")
 }
 
+test_a_verb_behind_the_last_wildcard if {
+	usso.match("POST /items/{id}:purge") == {"id": "7"} with input as at("POST", "/items/7:purge")
+	usso.match("/items/{id}:purge") == {"id": "a:b"} with input as at("POST", "/items/a:b:purge")
+	every path in ["/items/7", "/items/:purge", "/items/7:PURGE", "/items/7:purge/", "/items/7:purge:x"] {
+		not usso.match("/items/{id}:purge") with input as at("POST", path)
+	}
+}
+
+test_wildcards_of_other_tools_are_no_pattern if {
+	every pattern in ["/*", "/a*", "/:id", "/<id>", "/[id]", "/^x", "/a|b", "/.+", "/x$", "/...", "/{*id}", "/{id:int}", "/{id}:", "/{id}:a.b"] {
+		every path in ["/x", "/x:a.b", concat("", ["/", trim_prefix(pattern, "/")])] {
+			not usso.match(pattern) with input as at("GET", path)
+		}
+	}
+	every method in ["ANY", "ALL", "*", "GET|POST", "~", "TRACE"] {
+		not usso.match(concat(" ", [method, "/x"])) with input as at(method, "/x")
+	}
+}
+
 test_get_is_head if {
 	usso.match("GET /posts") with input as at("HEAD", "/posts")
 	not usso.match("HEAD /posts") with input as at("GET", "/posts")

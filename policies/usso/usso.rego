@@ -16,7 +16,7 @@ package usso
 #   A change of what a rule answers raises the first number, a new rule the
 #   second, anything else the third.
 # scope: document
-version := "1.0.0"
+version := "1.1.0"
 
 # METADATA
 # title: Is there a verified token?
