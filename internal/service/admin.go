@@ -140,6 +140,10 @@ type tenantState struct {
 	Fetched   *time.Time `json:"fetched,omitempty"`
 	NextFetch *time.Time `json:"next_fetch,omitempty"`
 	Error     string     `json:"error,omitempty"`
+
+	// Of the source before this one: they serve until it answers.
+	OldKeys      int        `json:"old_keys,omitempty"`
+	OldKeysUntil *time.Time `json:"old_keys_until,omitempty"`
 }
 
 func tenantStates(list []*tenants.Tenant) []tenantState {
@@ -151,7 +155,7 @@ func tenantStates(list []*tenants.Tenant) []tenantState {
 			continue
 		}
 		status := remote.Status()
-		states[i] = tenantState{ID: t.ID, Source: "remote", Keys: status.Keys, Fetched: known(status.Fetched), NextFetch: known(status.NextFetch)}
+		states[i] = tenantState{ID: t.ID, Source: "remote", Keys: status.Keys, Fetched: known(status.Fetched), NextFetch: known(status.NextFetch), OldKeys: status.OldKeys, OldKeysUntil: known(status.OldUntil)}
 		if status.LastError != nil {
 			states[i].Error = status.LastError.Error()
 		}

@@ -35,7 +35,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 		return nil, err
 	}
 	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate})
-	r, err := openRoad(cfg, fetcher, engine)
+	r, err := openRoad(cfg, fetcher, engine, nil)
 	if err != nil {
 		fetcher.Close()
 		return nil, err
@@ -67,13 +67,15 @@ func newFetcher(cfg *config.Config, log *slog.Logger) (*jwtverify.Fetcher, error
 }
 
 // openRoad builds a road with the keys of a fetcher that others may share: a
-// source that they have open keeps its keys. Nothing is left open on an error.
-func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Engine) (*Road, error) {
+// source that they have open keeps its keys. before are the tenants in force, whose
+// keys may serve until new sources answer; nil: none are. Nothing is left open on
+// an error.
+func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Engine, before *tenants.Directory) (*Road, error) {
 	cache, err := tokenCache(cfg)
 	if err != nil {
 		return nil, err
 	}
-	directory, err := openTenants(cfg, fetcher, cache)
+	directory, err := openTenants(cfg, tenants.Shared{Fetcher: fetcher, Cache: cache, Before: before})
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func (r *Road) Close() {
 }
 
 // openTenants builds the directory. The caller closes it.
-func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverify.Cache) (*tenants.Directory, error) {
+func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory, error) {
 	common, faults := tenants.NewRoutes(cfg.Routes)
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("routes%s: %s", faults[0].Field, faults[0].Problem)
@@ -121,6 +123,7 @@ func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverif
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("path_readings%s: %s", faults[0].Field, faults[0].Problem)
 	}
+	shared.Routes, shared.Readings = common, &readings
 	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
 	closeAll := func() {
@@ -129,9 +132,8 @@ func openTenants(cfg *config.Config, fetcher *jwtverify.Fetcher, cache *jwtverif
 		}
 	}
 	for i := range cfg.Tenants {
-		t, err := cfg.Tenants[i].Build(cfg.Dir, tenants.Shared{
-			Fetcher: fetcher, Routes: common, Readings: &readings, RequireTenantID: required[cfg.Tenants[i].ID], Cache: cache,
-		})
+		shared.RequireTenantID = required[cfg.Tenants[i].ID]
+		t, err := cfg.Tenants[i].Build(cfg.Dir, shared)
 		if err != nil {
 			closeAll()
 			return nil, fmt.Errorf("tenant %s: %w", cfg.Tenants[i].ID, err)

@@ -194,7 +194,7 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 		if change, err = s.changePolicy(ctx, cfg); err != nil {
 			return nil, err
 		}
-		return openRoad(cfg, s.fetcher, change.engine)
+		return openRoad(cfg, s.fetcher, change.engine, s.road.Load().Tenants)
 	})
 	if err != nil {
 		change.forget()

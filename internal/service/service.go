@@ -104,7 +104,7 @@ func (s *Service) firstRoad(ctx context.Context) (*Road, error) {
 		if err != nil {
 			return nil, err
 		}
-		return openRoad(s.cfg, s.fetcher, engine)
+		return openRoad(s.cfg, s.fetcher, engine, nil)
 	}
 	road, err := settled(s.cfg, open)
 	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {

@@ -44,3 +44,10 @@ func (r *RemoteKeySet) Sleep(d time.Duration) {
 	s.wall -= int64(d / time.Second)
 	r.source.snapshot.Store(&s)
 }
+
+// SleepOver is Sleep for the keys that a set took over.
+func (r *RemoteKeySet) SleepOver(d time.Duration) {
+	h := *r.handover.Load()
+	h.wall -= int64(d / time.Second)
+	r.handover.Store(&h)
+}

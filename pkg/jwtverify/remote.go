@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -76,8 +77,9 @@ func (c *RemoteConfig) origin() string {
 // RemoteKeySet is a KeySet that is fetched, and kept fresh, by a Fetcher. It is
 // safe for concurrent use. Make one with Fetcher.Open.
 type RemoteKeySet struct {
-	source *source
-	once   sync.Once
+	source   *source
+	handover atomic.Pointer[handover] // nil: none, or its time is over
+	once     sync.Once
 }
 
 // Find returns the key named kid, or for an empty kid the only key of the set.
@@ -97,6 +99,8 @@ func (r *RemoteKeySet) Find(ctx context.Context, kid string) (*Key, error) {
 		if k := snap.find(kid); k != nil && !snap.stale() {
 			return k, nil
 		}
+	} else if k := r.old(kid); k != nil {
+		return k, nil
 	}
 	return r.source.find(ctx, kid)
 }
@@ -116,8 +120,15 @@ type Status struct {
 	NextFetch time.Time // zero: queued or under way
 	Fetches   int64     // begun so far
 	Failures  int64     // of them, those that ended with an error
+
+	OldKeys  int       // keys of the source before, which serve until this one answers
+	OldUntil time.Time // and no longer than this
 }
 
 // Status tells how the set is. A set without a good fetch for longer than its
 // MaxStale still tells its keys, though Find gives none of them.
-func (r *RemoteKeySet) Status() Status { return r.source.status() }
+func (r *RemoteKeySet) Status() Status {
+	st := r.source.status()
+	r.handover.Load().status(&st, r.source)
+	return st
+}

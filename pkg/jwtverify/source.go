@@ -41,6 +41,7 @@ type source struct {
 	host    string
 
 	snapshot atomic.Pointer[snapshot] // nil: no good fetch yet; written under Fetcher.mu
+	answered atomic.Bool              // with a key set, though it may have had no usable key
 	whole    atomic.Bool              // ask for all of the set, changed or not: the disk lacks it
 
 	// lookups and fetching answer an unknown kid without the lock, which a flood
@@ -216,6 +217,7 @@ func (s *source) take(r *result, note logLine) time.Duration {
 	if r.err != nil {
 		return s.fail(r.err, note)
 	}
+	s.answered.Store(true)
 	old := s.snapshot.Load()
 	snap := s.next(r, old)
 	s.tellProblems(r, note)

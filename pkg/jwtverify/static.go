@@ -43,16 +43,20 @@ func NewStaticKeySet(keys ...*Key) (*StaticKeySet, error) {
 // Find returns the key named kid. A single key is also found by an empty kid,
 // and a single key without a kid by any.
 func (s *StaticKeySet) Find(_ context.Context, kid string) (*Key, error) {
-	if s.only != nil && (s.any || kid == "") {
-		return s.only, nil
+	if k := s.find(kid); k != nil {
+		return k, nil
 	}
 	if kid == "" {
 		return nil, fmt.Errorf("%w: the token has no kid and the set %d keys", ErrUnknownKey, len(s.list))
 	}
-	if k := s.byID[kid]; k != nil {
-		return k, nil
-	}
 	return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+}
+
+func (s *StaticKeySet) find(kid string) *Key {
+	if s.only != nil && (s.any || kid == "") {
+		return s.only
+	}
+	return s.byID[kid] // of "" there is none
 }
 
 // Keys returns the keys in the order they were given.

@@ -21,6 +21,9 @@ type Shared struct {
 	RequireTenantID bool
 	Cache           *jwtverify.Cache // of verified tokens; nil: none
 	Now             func() time.Time // nil: time.Now
+	// Before are the tenants that these replace; nil: none. The keys of one serve
+	// its successor until that has keys of its own (jwks_keep_old).
+	Before *Directory
 }
 
 // Build makes the tenant. The error holds every fault that Check finds. It
@@ -53,7 +56,10 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 		t.Routes, _ = NewRoutes(nil)
 	}
 	t.Routes = t.Routes.WithReadings(*cmp.Or(read.readings, shared.Readings, new(AllReadings)))
-	if err := c.openKeys(t, dir, read.keys, shared.Fetcher); err != nil {
+	if c.VerifyIss {
+		t.issuers = slices.Sorted(slices.Values(c.Issuer))
+	}
+	if err := c.openKeys(t, dir, read.keys, shared); err != nil {
 		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
 	}
 	verifier, err := jwtverify.New(c.verifierConfig(t.Keys, read.algorithms, shared))
@@ -66,17 +72,20 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 }
 
 // openKeys gives the tenant its key set and what releases it.
-func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet, fetcher *jwtverify.Fetcher) error {
+func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet, shared Shared) error {
 	if static != nil {
 		t.Keys = static
 		return nil
 	}
-	if fetcher == nil {
+	if shared.Fetcher == nil {
 		return errors.New("remote keys need a Fetcher in Shared")
 	}
-	remote, err := fetcher.Open(c.Remote(dir))
+	remote, err := shared.Fetcher.Open(c.Remote(dir))
 	if err != nil {
 		return fmt.Errorf("opening the key set: %w", err)
+	}
+	if old := shared.Before.tenant(c.ID); old != nil && c.JWKSKeepOld && len(t.issuers) > 0 && slices.Equal(old.issuers, t.issuers) {
+		remote.TakeOver(old.Keys)
 	}
 	t.Keys, t.release = remote, remote.Close
 	return nil

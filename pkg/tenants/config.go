@@ -40,7 +40,10 @@ type Config struct {
 	Claims     map[string]string `yaml:"claims"`     // our name to a claim's name or a JSON pointer
 
 	JWKSCache JWKSCache `yaml:"jwks_cache"`
-	Routes    []Route   `yaml:"routes"` // instead of the common ones
+	// JWKSKeepOld lets the keys of the configuration before serve after a reload
+	// that names another source for the same issuer, until that has answered once.
+	JWKSKeepOld bool    `yaml:"jwks_keep_old"`
+	Routes      []Route `yaml:"routes"` // instead of the common ones
 
 	// PathReadings are what the servers behind may do to a path, by name: nil is
 	// Shared.Readings, an empty list a strict server.
@@ -110,6 +113,8 @@ func DefaultConfig() Config {
 		Leeway:     10 * time.Second,
 		TokenTypes: StringList{"access"},
 		JWKSCache:  JWKSCache{TTL: time.Hour, MaxStale: 24 * time.Hour},
+
+		JWKSKeepOld: true,
 	}
 }
 

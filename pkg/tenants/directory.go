@@ -185,6 +185,14 @@ func conflict(a *Tenant, where string, b *Tenant) error {
 // Tenants returns all tenants, in the order they were given.
 func (d *Directory) Tenants() []*Tenant { return slices.Clone(d.list) }
 
+// tenant returns the one of an id, nil where there is none. A nil Directory has none.
+func (d *Directory) tenant(id string) *Tenant {
+	if d == nil {
+		return nil
+	}
+	return d.byID[id]
+}
+
 // Close closes every tenant.
 func (d *Directory) Close() {
 	for _, t := range d.list {

@@ -21,7 +21,8 @@ type Tenant struct {
 	Token     TokenSource
 	Routes    *Routes // its own, or the common ones
 
-	release   func() // what the key set needs at the end; may be nil
+	issuers   []string // all accepted ones, sorted; none where iss is not verified
+	release   func()   // what the key set needs at the end; may be nil
 	closeOnce sync.Once
 }
 
