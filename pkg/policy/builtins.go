@@ -98,16 +98,16 @@ func capabilities(allowNet []string) *ast.Capabilities {
 func implementations() map[string]*topdown.Builtin {
 	m := map[string]*topdown.Builtin{accessBuiltin.Name: {Decl: accessBuiltin, Func: access}}
 	for name, limit := range limits {
-		decl, call := *ast.BuiltinMap[name], topdown.GetBuiltin(name)
+		decl := *ast.BuiltinMap[name]
 		decl.Name = limitedName(name)
-		m[decl.Name] = &topdown.Builtin{Decl: &decl, Func: func(bctx topdown.BuiltinContext, operands []*ast.Term, iter func(*ast.Term) error) error {
-			if err := limit(operands); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return call(bctx, operands, iter)
-		}}
+		m[decl.Name] = &topdown.Builtin{Decl: &decl, Func: limitedBuiltin(name, limit)}
 	}
 	return m
+}
+
+func isLimited(ref ast.Ref) bool {
+	_, ok := limits[ref.String()]
+	return ok
 }
 
 func limitedName(name string) string { return "limited." + name }
@@ -118,7 +118,7 @@ func limitedName(name string) string { return "limited." + name }
 func limitCalls(modules map[string]*ast.Module) error {
 	renamed := func(term *ast.Term) *ast.Term {
 		ref, ok := term.Value.(ast.Ref)
-		if !ok || limits[ref.String()] == nil {
+		if !ok || !isLimited(ref) {
 			return term
 		}
 		return &ast.Term{Value: ast.MustParseRef(limitedName(ref.String())), Location: term.Location}
@@ -135,7 +135,7 @@ func limitCalls(modules map[string]*ast.Module) error {
 		})
 		var left ast.Ref
 		ast.WalkRefs(module, func(ref ast.Ref) bool {
-			if limits[ref.String()] != nil {
+			if isLimited(ref) {
 				left = ref
 			}
 			return false

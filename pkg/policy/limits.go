@@ -1,43 +1,182 @@
 package policy
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // A function whose result can be far larger than its arguments could end the
-// process before any time limit: these look at the arguments first. A call that
-// is refused is an error of the function, undefined as any other.
+// process before any time limit, and one that takes the square of their size
+// outlives it: nothing interrupts a call. These look at the arguments first, or
+// are written anew.
 const (
 	maxText     = 16 << 20 // bytes of a text that one call writes
 	maxElements = 1 << 20  // of a list that one call makes
 	maxShift    = 1 << 16  // bits
 	maxDigits   = 1 << 14  // of a product
-	maxPaths    = 1 << 18  // nodes on all paths through a graph
+	maxPaths    = 1 << 14  // nodes on all paths through a graph
+	maxSteps    = 1 << 25  // of some nanoseconds each, that one call may take
 )
 
-// limits holds a check of the arguments for each limited function. What is of
-// another type than it should be is left to the function.
-var limits = map[string]func(operands []*ast.Term) error{
-	ast.Sprintf.Name:               limitSprintf,
-	ast.Concat.Name:                limitConcat,
-	ast.Replace.Name:               limitReplace,
-	ast.ReplaceN.Name:              limitReplaceN,
-	ast.RegexReplace.Name:          limitRegexReplace,
-	ast.BitsShiftLeft.Name:         limitShift,
-	ast.ArrayConcat.Name:           limitArrayConcat,
-	ast.Multiply.Name:              limitDigits,
-	ast.Product.Name:               limitDigits,
-	ast.NumbersRange.Name:          limitRange,
-	ast.ReachablePathsBuiltin.Name: limitPaths,
-	ast.JSONMatchSchema.Name:       func(operands []*ast.Term) error { return limitSchema(operands[1].Value) },
-	ast.JSONSchemaVerify.Name:      func(operands []*ast.Term) error { return limitSchema(operands[0].Value) },
+// limited is what is done about a function. What is of another type than it
+// should be is left to the function.
+type limited struct {
+	check  func(operands []*ast.Term) error // before the call
+	call   topdown.BuiltinFunc              // nil: OPA's
+	result func(ast.Value) error            // of each value that the call has; nil: none
+}
+
+// limits are the limited functions.
+var limits = map[string]limited{
+	ast.Sprintf.Name:       {check: limitSprintf},
+	ast.Concat.Name:        {check: limitConcat},
+	ast.Replace.Name:       {check: limitReplace},
+	ast.ReplaceN.Name:      {check: limitReplaceN},
+	ast.Trim.Name:          {check: limitCutset},
+	ast.TrimLeft.Name:      {check: limitCutset},
+	ast.TrimRight.Name:     {check: limitCutset},
+	ast.IndexOf.Name:       {check: limitSearch},
+	ast.IndexOfN.Name:      {check: limitSearch},
+	ast.BitsShiftLeft.Name: {check: limitShift},
+	ast.ArrayConcat.Name:   {check: limitArrayConcat},
+	ast.Multiply.Name:      {check: limitDigits},
+	ast.Product.Name:       {check: limitDigits},
+	ast.NumbersRange.Name:  {check: limitRange},
+
+	ast.RegexMatch.Name:                 {check: limitRegex(0, 1)},
+	ast.RegexMatchDeprecated.Name:       {check: limitRegex(0, 1)},
+	ast.RegexSplit.Name:                 {check: limitRegex(0, 1)},
+	ast.RegexFind.Name:                  {check: limitRegex(0, 1)},
+	ast.RegexFindAllStringSubmatch.Name: {check: limitRegex(0, 1)},
+	ast.RegexReplace.Name:               {check: limitRegexReplace},
+	ast.RegexTemplateMatch.Name:         {check: limitRegex(0, 1)},
+	ast.RegexIsValid.Name:               {check: limitRegex(0, -1)},
+	ast.GlobMatch.Name:                  {check: limitGlob},
+	ast.GlobsMatch.Name:                 {check: limitGlobs},
+
+	ast.ReachableBuiltin.Name:       {call: reachable},
+	ast.ReachablePathsBuiltin.Name:  {check: limitPaths},
+	ast.WalkBuiltin.Name:            {call: walk},
+	ast.ObjectSubset.Name:           {check: limitSubset},
+	ast.NetCIDRContainsMatches.Name: {call: containsMatches},
+	ast.NetCIDRMerge.Name:           {check: limitMerge},
+
+	ast.And.Name:          {check: limitSets},
+	ast.Or.Name:           {check: limitSets},
+	ast.Minus.Name:        {check: limitSets},
+	ast.SetDiff.Name:      {check: limitSets},
+	ast.Intersection.Name: {check: limitSetOfSets},
+	ast.Union.Name:        {check: limitSetOfSets},
+	ast.CastSet.Name:      {check: limitSets},
+	ast.ObjectKeys.Name:   {check: limitSets},
+	ast.ObjectFilter.Name: {check: limitSets},
+	ast.ObjectRemove.Name: {check: limitSets},
+	ast.ObjectUnion.Name:  {check: limitSets},
+	ast.ObjectUnionN.Name: {check: limitSetOfSets},
+	ast.JSONFilter.Name:   {check: limitPointers},
+	ast.JSONRemove.Name:   {check: limitPointers},
+	ast.JSONPatch.Name:    {check: limitPatch},
+
+	ast.JSONUnmarshal.Name:          {call: unmarshalJSON},
+	ast.YAMLUnmarshal.Name:          {check: limitYAML, call: unmarshalYAML},
+	ast.YAMLIsValid.Name:            {check: limitYAML},
+	ast.YAMLMarshal.Name:            {check: limitYAMLMarshal},
+	ast.JSONMarshalWithOptions.Name: {check: limitPretty},
+	ast.JSONMatchSchema.Name:        {check: func(operands []*ast.Term) error { return limitSchema(operands[1].Value, operands[0].Value) }},
+	ast.JSONSchemaVerify.Name:       {check: func(operands []*ast.Term) error { return limitSchema(operands[0].Value, nil) }},
+	ast.URLQueryDecodeObject.Name:   {check: limitQuery},
+	ast.ToNumber.Name:               {check: limitNumberText, result: screenValue},
+	ast.UnitsParse.Name:             {check: limitNumberText, result: screenValue},
+	ast.UnitsParseBytes.Name:        {check: limitNumberText, result: screenValue},
+
+	ast.GraphQLParse.Name:          {check: limitGraphQL},
+	ast.GraphQLParseAndVerify.Name: {check: limitGraphQL},
+	ast.GraphQLIsValid.Name:        {check: limitGraphQL},
+	ast.GraphQLParseQuery.Name:     {check: limitGraphQL},
+	ast.GraphQLParseSchema.Name:    {check: limitGraphQL},
+	ast.GraphQLSchemaIsValid.Name:  {check: limitGraphQL},
+
+	ast.JWTDecode.Name:        {check: limitKeys, result: screenValue},
+	ast.JWTDecodeVerify.Name:  {check: limitKeys, result: screenValue},
+	ast.JWTVerifyRS256.Name:   {check: limitKeys},
+	ast.JWTVerifyRS384.Name:   {check: limitKeys},
+	ast.JWTVerifyRS512.Name:   {check: limitKeys},
+	ast.JWTVerifyPS256.Name:   {check: limitKeys},
+	ast.JWTVerifyPS384.Name:   {check: limitKeys},
+	ast.JWTVerifyPS512.Name:   {check: limitKeys},
+	ast.JWTVerifyES256.Name:   {check: limitKeys},
+	ast.JWTVerifyES384.Name:   {check: limitKeys},
+	ast.JWTVerifyES512.Name:   {check: limitKeys},
+	ast.JWTVerifyEdDSA.Name:   {check: limitKeys},
+	ast.JWTVerifyHS256.Name:   {check: limitKeys},
+	ast.JWTVerifyHS384.Name:   {check: limitKeys},
+	ast.JWTVerifyHS512.Name:   {check: limitKeys},
+	ast.JWTEncodeSign.Name:    {check: limitPrivateKeys},
+	ast.JWTEncodeSignRaw.Name: {check: limitPrivateKeys},
+
+	ast.CryptoX509ParseCertificates.Name:                     {check: limitKeys},
+	ast.CryptoX509ParseAndVerifyCertificates.Name:            {check: limitKeys},
+	ast.CryptoX509ParseAndVerifyCertificatesWithOptions.Name: {check: limitKeys},
+	ast.CryptoX509ParseCertificateRequest.Name:               {check: limitKeys},
+	ast.CryptoX509ParseKeyPair.Name:                          {check: limitPrivateKeys},
+	ast.CryptoX509ParseRSAPrivateKey.Name:                    {check: limitPrivateKeys},
+	ast.CryptoParsePrivateKeys.Name:                          {check: limitPrivateKeys},
+}
+
+// refuse ends the evaluation: what is only undefined could turn a rule that
+// denies into one that does not. The decision is then an error of the policy.
+func refuse(name string, err error) error {
+	return topdown.Halt{Err: fmt.Errorf("%s: %w", name, err)}
+}
+
+// limitedBuiltin is the function of this name within its limits.
+func limitedBuiltin(name string, limit limited) topdown.BuiltinFunc {
+	call := limit.call
+	if call == nil {
+		call = topdown.GetBuiltin(name)
+	}
+	return func(bctx topdown.BuiltinContext, operands []*ast.Term, iter func(*ast.Term) error) error {
+		if limit.check != nil {
+			err := limit.check(operands)
+			if errors.Is(err, errOutside) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if err != nil {
+				return refuse(name, err)
+			}
+		}
+		if limit.result == nil {
+			return call(bctx, operands, iter)
+		}
+		return call(bctx, operands, func(value *ast.Term) error {
+			if err := limit.result(value.Value); err != nil {
+				return refuse(name, err)
+			}
+			return iter(value)
+		})
+	}
+}
+
+func limitSteps(n int) error {
+	if n < 0 || n > maxSteps {
+		return errors.New("it would take too long for these arguments")
+	}
+	return nil
+}
+
+// product is the steps of two loops, one in the other, without an overflow.
+func product(n, m int) int {
+	if n > 0 && m > maxSteps/n {
+		return maxSteps + 1
+	}
+	return n * m
 }
 
 func limitText(n int) error {
@@ -104,7 +243,20 @@ func limitReplaceN(operands []*ast.Term) error {
 	if !ok {
 		return nil
 	}
-	n := len(s)
+	n, longest, names := len(s), 0, 0
+	patterns.Foreach(func(old, replacement *ast.Term) {
+		o, _ := old.Value.(ast.String)
+		r, _ := replacement.Value.(ast.String)
+		names, longest = names+len(o), max(longest, len(o))
+		n += len(r)
+	})
+	if err := limitSteps(max(product(names, 1<<8), product(len(s), longest))); err != nil {
+		return err // it builds a tree of all the patterns, and follows it at each byte
+	}
+	if product(len(s), patterns.Len()) > maxSteps {
+		return limitText(product(n, len(s)+1))
+	}
+	n = len(s)
 	patterns.Foreach(func(old, replacement *ast.Term) {
 		o, _ := old.Value.(ast.String)
 		r, _ := replacement.Value.(ast.String)
@@ -113,9 +265,42 @@ func limitReplaceN(operands []*ast.Term) error {
 	return limitText(n)
 }
 
+// limitCutset: of letters beyond ASCII the function tries each at each place.
+func limitCutset(operands []*ast.Term) error {
+	s, _ := operands[0].Value.(ast.String)
+	cutset, _ := operands[1].Value.(ast.String)
+	if ascii(cutset) {
+		return nil
+	}
+	return limitSteps(product(len(s), utf8.RuneCountInString(string(cutset))))
+}
+
+// limitSearch: in a text with letters beyond ASCII the function compares at each place.
+func limitSearch(operands []*ast.Term) error {
+	s, _ := operands[0].Value.(ast.String)
+	search, _ := operands[1].Value.(ast.String)
+	if ascii(s) && ascii(search) {
+		// Every match is written down, and overlapping ones are searched anew.
+		return limitSteps(product(len(s), len(search)/64))
+	}
+	return limitSteps(product(len(s), len(search)))
+}
+
+func ascii(s ast.String) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // limitRegexReplace expects a match at every byte, and all of the text in every
 // group that the replacement names.
 func limitRegexReplace(operands []*ast.Term) error {
+	if err := limitRegex(1, 0)(operands); err != nil {
+		return err
+	}
 	s, _ := operands[0].Value.(ast.String)
 	replacement, _ := operands[2].Value.(ast.String)
 	if len(s) > maxText || len(replacement) > maxText {
@@ -141,13 +326,13 @@ func limitShift(operands []*ast.Term) error {
 	return nil
 }
 
-// limitDigits adds up the digits of all factors: the product has as many, and
-// takes their square to be written.
+// limitDigits adds up the digits of all factors, written out without an
+// exponent: the product has as many, and takes their square to be written.
 func limitDigits(operands []*ast.Term) error {
 	n := 0
 	add := func(term *ast.Term) {
 		number, _ := term.Value.(ast.Number)
-		n += len(number)
+		n += digitsOf(number)
 	}
 	for _, operand := range operands {
 		switch v := operand.Value.(type) {
@@ -163,6 +348,19 @@ func limitDigits(operands []*ast.Term) error {
 		return fmt.Errorf("the result would have more than %d digits", maxDigits)
 	}
 	return nil
+}
+
+func digitsOf(n ast.Number) int {
+	text := string(n)
+	i := strings.IndexAny(text, "eE")
+	if i < 0 {
+		return len(text)
+	}
+	exponent, err := strconv.Atoi(text[i+1:])
+	if err != nil || exponent > maxDigits || exponent < -maxDigits {
+		return maxDigits + 1
+	}
+	return i + max(exponent, -exponent)
 }
 
 func limitArrayConcat(operands []*ast.Term) error {
@@ -196,93 +394,4 @@ func limitRange(operands []*ast.Term) error {
 		return limitElements(maxElements + 1)
 	}
 	return nil
-}
-
-// limitPaths walks the paths as the function does, without keeping them: their
-// number grows with the factorial of the graph's size.
-func limitPaths(operands []*ast.Term) error {
-	graph, ok := operands[0].Value.(ast.Object)
-	if !ok {
-		return nil
-	}
-	w := pathWalk{graph: graph, room: maxPaths}
-	if !w.each(operands[1].Value, nil) {
-		return errors.New("the graph has too many paths, or too long ones")
-	}
-	return nil
-}
-
-type pathWalk struct {
-	graph ast.Object
-	room  int
-}
-
-// each returns false where there is no more room.
-func (w *pathWalk) each(nodes ast.Value, path []*ast.Term) bool {
-	visit := func(node *ast.Term) (stop bool) {
-		w.room -= 1 + len(path) // the function copies the path at each of its steps
-		if w.room < 0 {
-			return true
-		}
-		edges := w.graph.Get(node)
-		if edges == nil || slices.ContainsFunc(path, node.Equal) {
-			return false
-		}
-		return !w.each(edges.Value, append(slices.Clip(path), node))
-	}
-	switch v := nodes.(type) {
-	case *ast.Array:
-		return !v.Until(visit)
-	case ast.Set:
-		return !v.Until(visit)
-	}
-	return true
-}
-
-// limitSchema refuses a schema that refers to another document: the function
-// would fetch it, or read it from a local file.
-func limitSchema(schema ast.Value) error {
-	var native any
-	if text, ok := schema.(ast.String); ok {
-		if json.Unmarshal([]byte(text), &native) != nil {
-			return nil // the function says what is wrong with it
-		}
-	} else {
-		var err error
-		if native, err = ast.JSON(schema); err != nil {
-			return err
-		}
-	}
-	var refs schemaRefs
-	refs.read(native)
-	if refs.outside || refs.any && refs.based {
-		return errors.New(`the schema refers to another document: "$ref" may begin with "#" alone, and "$id" not stand beside it`)
-	}
-	return nil
-}
-
-type schemaRefs struct {
-	any     bool
-	outside bool // one of them names a document
-	based   bool // an id says which document "#" is
-}
-
-func (r *schemaRefs) read(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		for name, member := range v {
-			text, ok := member.(string)
-			switch {
-			case ok && name == "$ref":
-				r.any, r.outside = true, r.outside || !strings.HasPrefix(text, "#")
-			case ok && (name == "$id" || name == "id"):
-				r.based = true
-			}
-			r.read(member)
-		}
-	case []any:
-		for _, element := range v {
-			r.read(element)
-		}
-	}
 }
