@@ -197,6 +197,10 @@ soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 chaos: ## CHAOS (5m) of failing issuers, files, replicas and Envoy, every answer judged
 	USSOAUTHZ_CHAOS=$(CHAOS) $(GO) test -count 1 -timeout 2h -run 'TestChaos$$' -v ./test/e2e
 
+.PHONY: metamorphic
+metamorphic: ## TIME (10s) of random configurations and hostile requests, each answer as specified; SEED= repeats one
+	METAMORPHIC_TIME=$(TIME) METAMORPHIC_SEED=$(SEED) $(GO) test -count 1 -timeout 0 -v -run Specification ./test/metamorphic
+
 ROUNDS  ?= 5
 SECONDS ?= 0.5
 ONLY    ?=

@@ -213,12 +213,12 @@ func readRevocations(text string, now time.Time) (all []revocation) {
 	return all
 }
 
-// revoked is asked at each request.
-func (o *Oracle) revoked(tenant string, id *Identity) bool {
+// revoked is asked at each request. The issuer's clock may be ahead by the leeway.
+func (o *Oracle) revoked(t *tenant, id *Identity) bool {
 	return slices.ContainsFunc(o.revocations, func(r revocation) bool {
-		issuedBefore := id.Issued == 0 || time.Unix(id.Issued, 0).Before(r.before)
+		issuedBefore := id.Issued == 0 || time.Unix(id.Issued, 0).Add(-t.Leeway).Before(r.before)
 		switch {
-		case r.tenant != tenant:
+		case r.tenant != t.id:
 			return false
 		case r.jti != "":
 			return r.jti == id.ID

@@ -54,6 +54,7 @@ type Input struct {
 	Params   map[string]string
 
 	requested *reading
+	unsure    bool // a server may read another workspace in the path
 }
 
 // Decision is a policy's. The zero value denies.
@@ -113,7 +114,7 @@ func (o *Oracle) Decide(r Request, now time.Time) Answer {
 		if id, refusal = t.verify(cred.token, now); refusal != "" {
 			return deny(refusal)
 		}
-		if o.revoked(t.id, id) {
+		if o.revoked(t, id) {
 			return deny("token_revoked")
 		}
 	}
@@ -127,7 +128,9 @@ func (o *Oracle) Decide(r Request, now time.Time) Answer {
 		Tenant: t.id, Identity: id, Method: q.method, Host: q.host, Segments: q.segments, Plain: plain(q.segments),
 		Query: q.queryValues(), Headers: q.joinedHeaders(), requested: q,
 	}
-	in.Route, in.Params = t.route(q)
+	if found, unsure := t.route(q); found != nil {
+		in.Route, in.Params, in.unsure = found.route, found.params(), unsure
+	}
 	d := o.policy(in)
 	if !d.Allowed {
 		if d.Reason == "" {

@@ -47,7 +47,7 @@ func (in Input) ofWorkspace(place, own string) bool {
 		}
 	} else if name, found := strings.CutPrefix(place, "query:"); found {
 		named = in.requested.queryAs(name)
-	} else {
+	} else if !in.unsure {
 		named = []string{in.Params[strings.Trim(place, "{}")]}
 	}
 	return len(named) == 1 && own != "" && named[0] == own

@@ -39,7 +39,8 @@ func read(r Request) (q *reading, ok bool) {
 	var hostOK, pathOK bool
 	q.host, hostOK = canonicalHost(r.Host)
 	q.segments, pathOK = canonicalPath(path)
-	if !hostOK || !pathOK || !methodForm.MatchString(r.Method) || r.Method == "CONNECT" || len(r.Headers) > 1000 {
+	refused := slices.Contains([]string{"CONNECT", "TRACE", "TRACK"}, r.Method)
+	if !hostOK || !pathOK || !methodForm.MatchString(r.Method) || refused || len(r.Headers) > 1000 {
 		return nil, false
 	}
 	repeated := map[string]string{":path": r.Path, ":method": r.Method, ":authority": r.Host}
