@@ -30,7 +30,7 @@ func (k *checker) all() {
 	k.reported = map[string]bool{}
 	for _, check := range []func(){
 		k.listeners, k.tls, k.keyStore, k.log, k.numbers, k.selection, k.identityHeaders, k.policy, k.decisionLog, k.revocation,
-		k.readings, k.tenants, k.hosts, k.routes,
+		k.readings, k.tenants, k.anyTenantID, k.hosts, k.routes,
 	} {
 		check()
 	}

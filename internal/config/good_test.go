@@ -68,6 +68,20 @@ func goodFiles() map[string]struct {
 				}),
 			}
 		}, nil},
+		"any_tenant.yaml": {func(c *config.Config) {
+			c.Routes = []tenants.Route{{Match: "/"}}
+			for _, id := range []string{"acme", "beta", "delta", "gamma"} {
+				c.Tenants = append(c.Tenants, tenant(id, "https://sso.example/keys", "https://sso.example", "app", func(t *tenants.Config) {
+					t.Hosts = []string{id + ".example"}
+					switch id {
+					case "acme", "gamma":
+						t.TenantIDs = tenants.StringList{"*"}
+					case "delta":
+						t.TenantIDs, t.Issuer = tenants.StringList{"*"}, tenants.StringList{"https://delta.example"}
+					}
+				}))
+			}
+		}, []string{`3: tenants.acme.tenant_ids: is "*" here and in tenant "gamma"`}},
 		"warnings.yaml": {func(c *config.Config) {
 			c.Listen = ":9191"
 			c.TenantSelection.Header = ""

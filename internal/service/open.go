@@ -124,7 +124,7 @@ func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory,
 		return nil, fmt.Errorf("path_readings%s: %s", faults[0].Field, faults[0].Problem)
 	}
 	shared.Routes, shared.Readings = common, &readings
-	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
+	required, others := tenants.SharedIssuers(cfg.Tenants, cfg.Dir), tenants.OthersIDs(cfg.Tenants, cfg.Dir)
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
 	closeAll := func() {
 		for _, t := range list {
@@ -132,7 +132,7 @@ func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory,
 		}
 	}
 	for i := range cfg.Tenants {
-		shared.RequireTenantID = required[cfg.Tenants[i].ID]
+		shared.RequireTenantID, shared.OthersIDs = required[cfg.Tenants[i].ID], others[cfg.Tenants[i].ID]
 		t, err := cfg.Tenants[i].Build(cfg.Dir, shared)
 		if err != nil {
 			closeAll()

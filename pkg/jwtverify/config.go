@@ -24,6 +24,9 @@ type Config struct {
 	TokenTypes      []string      // accepted values of token_type, "access" where missing; nil: access
 	TenantIDs       []string      // accepted values of tenant_id; nil: any
 	RequireTenantID bool          // a token without tenant_id is refused
+	// OthersIDs are values of tenant_id that are refused though TenantIDs is nil:
+	// each with the tenant whose it is. It must not be changed afterwards.
+	OthersIDs map[string]string
 
 	// Claims maps user_id, sub, tenant_id, workspace_id, roles, scopes,
 	// token_type and session_id to where the issuer puts them: the name of a
@@ -51,6 +54,7 @@ func New(c Config) (*Verifier, error) {
 		tenantIDs:       slices.Clone(c.TenantIDs),
 		anyTenantID:     c.TenantIDs == nil,
 		requireTenantID: c.RequireTenantID,
+		othersIDs:       c.OthersIDs,
 		now:             c.Now,
 		cache:           c.Cache,
 	}

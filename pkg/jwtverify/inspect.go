@@ -121,7 +121,9 @@ func (v *Verifier) describeTenantID(c *claims) string {
 	if c.hasTenantID {
 		got = fmt.Sprintf("%q", c.tenantID)
 	}
-	if v.anyTenantID {
+	if owner := v.othersIDs[c.tenantID]; v.anyTenantID && owner != "" {
+		return fmt.Sprintf("%s; accepted: any but those of other tenants with the same issuer, as %s is", got, owner)
+	} else if v.anyTenantID {
 		return got
 	}
 	return fmt.Sprintf("%s; accepted: %q", got, v.tenantIDs)

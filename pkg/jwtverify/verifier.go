@@ -38,6 +38,7 @@ type Verifier struct {
 	tenantIDs       []string
 	anyTenantID     bool
 	requireTenantID bool
+	othersIDs       map[string]string
 	now             func() time.Time
 
 	cache *Cache
@@ -309,6 +310,9 @@ func (v *Verifier) checkTenant(c *claims) error {
 	}
 	if !v.anyTenantID && !slices.Contains(v.tenantIDs, c.tenantID) {
 		return fmt.Errorf("%w: tenant_id is not one of %q", ErrTenant, v.tenantIDs)
+	}
+	if owner := v.othersIDs[c.tenantID]; v.anyTenantID && owner != "" {
+		return fmt.Errorf("%w: tenant_id is that of tenant %q", ErrTenant, owner)
 	}
 	return nil
 }

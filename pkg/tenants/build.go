@@ -19,8 +19,10 @@ type Shared struct {
 	Readings *Readings
 	// RequireTenantID refuses tokens without tenant_id: see SharedIssuers.
 	RequireTenantID bool
-	Cache           *jwtverify.Cache // of verified tokens; nil: none
-	Now             func() time.Time // nil: time.Now
+	// OthersIDs are values of tenant_id that "*" does not accept: see OthersIDs.
+	OthersIDs map[string]string
+	Cache     *jwtverify.Cache // of verified tokens; nil: none
+	Now       func() time.Time // nil: time.Now
 	// Before are the tenants that these replace; nil: none. The keys of one serve
 	// its successor until that has keys of its own (jwks_keep_old).
 	Before *Directory
@@ -112,7 +114,7 @@ func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Al
 	switch {
 	case ids == nil:
 		ids = []string{c.ID}
-	case slices.Contains(ids, anyTenantID):
+	case c.acceptsAnyTenantID():
 		ids = nil
 	}
 	return jwtverify.Config{
@@ -128,6 +130,7 @@ func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Al
 		TokenTypes:      c.TokenTypes,
 		TenantIDs:       ids,
 		RequireTenantID: shared.RequireTenantID,
+		OthersIDs:       shared.OthersIDs,
 		Claims:          c.Claims,
 		Cache:           shared.Cache,
 		Now:             shared.Now,

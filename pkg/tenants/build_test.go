@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -340,6 +341,48 @@ func TestSharedIssuers(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// "*" is not the tokens of another tenant that is told apart by tenant_id alone.
+func TestOthersIDs(t *testing.T) {
+	config := func(id, issuer string, ids ...string) tenants.Config {
+		c := base()
+		c.ID, c.JWKSURL, c.Issuer = id, "https://"+id+".example/keys", strings.Split(issuer, ",")
+		if ids != nil {
+			c.TenantIDs = ids
+		}
+		return c
+	}
+	blind := func(c tenants.Config) tenants.Config {
+		c.VerifyIss = false
+		return c
+	}
+	type refused = map[string]map[string]string
+	type pairs = map[string]string
+	for name, c := range map[string]struct {
+		list []tenants.Config
+		want refused
+		open pairs
+	}{
+		"alone":                {[]tenants.Config{config("a", "i", "*")}, refused{}, nil},
+		"another issuer":       {[]tenants.Config{config("a", "i", "*"), config("b", "j")}, refused{}, nil},
+		"the id of another":    {[]tenants.Config{config("a", "i", "*"), config("b", "j,i")}, refused{"a": {"b": "b"}}, nil},
+		"named ids of another": {[]tenants.Config{config("a", "i", "*"), config("b", "i", "x", "y")}, refused{"a": {"x": "b", "y": "b"}}, nil},
+		"several others":       {[]tenants.Config{config("a", "i,j", "*"), config("b", "i"), config("c", "j"), config("d", "k")}, refused{"a": {"b": "b", "c": "c"}}, nil},
+		"its own id":           {[]tenants.Config{config("a", "i", "*"), config("b", "i", "a", "b")}, refused{"a": {"b": "b"}}, nil},
+		"listed in both":       {[]tenants.Config{config("a", "i", "a", "b"), config("b", "i")}, refused{}, nil},
+		"any and any":          {[]tenants.Config{config("a", "i", "*"), config("b", "i", "*")}, refused{}, pairs{"a": "b"}},
+		"any twice, and one":   {[]tenants.Config{config("a", "i,j", "*"), config("c", "i,j"), config("b", "i,j", "*")}, refused{"a": {"c": "c"}, "b": {"c": "c"}}, pairs{"a": "b"}},
+		"a blind one":          {[]tenants.Config{blind(config("a", "i", "*")), config("b", "j")}, refused{"a": {"b": "b"}}, nil},
+		"beside a blind one":   {[]tenants.Config{config("a", "i", "*"), blind(config("b", "j"))}, refused{"a": {"b": "b"}}, nil},
+	} {
+		if diff := cmp.Diff(c.want, tenants.OthersIDs(c.list, "")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if diff := cmp.Diff(c.open, tenants.OpenToEachOther(c.list, ""), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s, open to each other: %s", name, diff)
+		}
 	}
 }
 

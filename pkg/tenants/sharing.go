@@ -1,7 +1,9 @@
 package tenants
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -18,12 +20,117 @@ import (
 // as soon as one of them has remote keys, a blind tenant is never proven to be
 // apart from the others.
 func SharedIssuers(all []Config, dir string) map[string]bool {
+	m := findMixups(all, dir)
+	shared := make(map[string]bool, len(all))
+	for i := range all {
+		shared[all[i].ID] = false
+	}
+	for _, group := range m.groups {
+		for _, i := range group {
+			shared[all[i].ID] = true
+		}
+	}
+	for _, i := range m.blind {
+		shared[all[i].ID] = true
+	}
+	return shared
+}
+
+// OthersIDs tells for each tenant that accepts any tenant_id which ones it refuses
+// all the same, because they are those of a tenant that it could be mixed up with:
+// "*" must not open one tenant to the tokens of another. Give it to Build as
+// Shared.OthersIDs. A tenant that lists an id itself accepts it. The maps may be
+// shared and must not be changed.
+func OthersIDs(all []Config, dir string) map[string]map[string]string {
+	m := findMixups(all, dir)
+	refused := map[string]map[string]string{}
+	bind := func(group []int) {
+		owned := map[string]string{} // tenant_id to a tenant that lists it
+		for _, i := range group {
+			for _, id := range all[i].ownTenantIDs() {
+				owned[id] = all[i].ID
+			}
+		}
+		for _, i := range group {
+			if c := &all[i]; len(owned) > 0 && c.acceptsAnyTenantID() {
+				refused[c.ID] = merged(refused[c.ID], owned, c.ID)
+			}
+		}
+	}
+	for _, group := range m.groups {
+		bind(group)
+	}
+	if len(m.blind) > 0 { // it could be mixed up with each
+		everyone := make([]int, len(all))
+		for i := range all {
+			everyone[i] = i
+		}
+		bind(everyone)
+	}
+	return refused
+}
+
+// OpenToEachOther names for a tenant another one, where each accepts the tokens of
+// the other: both take any tenant_id, and nothing else tells them apart. Of a group
+// each stands with the next one.
+func OpenToEachOther(all []Config, dir string) map[string]string {
+	pairs := map[string]string{}
+	for _, group := range findMixups(all, dir).groups {
+		before := ""
+		for _, i := range group {
+			if c := &all[i]; c.acceptsAnyTenantID() {
+				if before != "" {
+					pairs[before] = c.ID
+				}
+				before = c.ID
+			}
+		}
+	}
+	return pairs
+}
+
+// merged adds ids to those that are refused already; never the tenant's own.
+func merged(refused, more map[string]string, own string) map[string]string {
+	if _, mine := more[own]; !mine && len(refused) == 0 {
+		return more
+	}
+	all := maps.Clone(refused)
+	if all == nil {
+		all = make(map[string]string, len(more))
+	}
+	maps.Copy(all, more)
+	delete(all, own)
+	return all
+}
+
+func (c *Config) acceptsAnyTenantID() bool { return slices.Contains(c.TenantIDs, anyTenantID) }
+
+// ownTenantIDs are the ids that the tenant accepts by name.
+func (c *Config) ownTenantIDs() []string {
+	switch {
+	case c.TenantIDs == nil:
+		return []string{c.ID}
+	case c.acceptsAnyTenantID():
+		return nil
+	}
+	return c.TenantIDs
+}
+
+// mixups are the tenants that can't be told from each other but by tenant_id, as
+// indexes of the configuration.
+type mixups struct {
+	groups [][]int // of two and more
+	blind  []int   // those whose keys may be any other's, for all that is known
+}
+
+// findMixups is what SharedIssuers describes.
+func findMixups(all []Config, dir string) (m mixups) {
 	type group struct {
-		tenants []string
+		tenants []int
 		blind   bool // one of them accepts any issuer
 	}
 	byIssuer, byKey := map[string]*group{}, map[string]*group{}
-	join := func(groups map[string]*group, key, tenant string, blind bool) {
+	join := func(groups map[string]*group, key string, tenant int, blind bool) {
 		g := groups[key]
 		if g == nil {
 			g = &group{}
@@ -35,45 +142,37 @@ func SharedIssuers(all []Config, dir string) map[string]bool {
 		}
 		g.blind = g.blind || blind
 	}
-	shared := make(map[string]bool, len(all))
-	var blind []string // those whose keys may be another's, for all that is known
-	open := 0          // tenants whose keys are not known now
+	open := 0 // tenants whose keys are not known now
 	for i := range all {
 		c := &all[i]
 		for _, issuer := range c.Issuer {
-			join(byIssuer, issuer, c.ID, false)
+			join(byIssuer, issuer, i, false)
 		}
 		isBlind := !c.VerifyIss || len(c.Issuer) == 0
 		names, known := c.keyNames(dir)
 		for _, name := range names {
-			join(byKey, name, c.ID, isBlind)
+			join(byKey, name, i, isBlind)
 		}
 		if !known {
 			open++
 		}
 		if isBlind {
-			blind = append(blind, c.ID)
+			m.blind = append(m.blind, i)
 		}
-		shared[c.ID] = false
 	}
-	mark := func(groups map[string]*group, needsBlind bool) {
+	add := func(groups map[string]*group, needsBlind bool) {
 		for _, g := range groups {
-			if len(g.tenants) < 2 || needsBlind && !g.blind {
-				continue
-			}
-			for _, tenant := range g.tenants {
-				shared[tenant] = true
+			if len(g.tenants) > 1 && (g.blind || !needsBlind) {
+				m.groups = append(m.groups, g.tenants)
 			}
 		}
 	}
-	mark(byIssuer, false)
-	mark(byKey, true)
-	if len(all) > 1 && open > 0 {
-		for _, tenant := range blind {
-			shared[tenant] = true
-		}
+	add(byIssuer, false)
+	add(byKey, true)
+	if len(all) < 2 || open == 0 {
+		m.blind = nil
 	}
-	return shared
+	return m
 }
 
 // keyNames names what the tenant verifies with, equal where that is equal.
