@@ -161,20 +161,15 @@ func (r *claimReader) date(claim string) int64 {
 
 // parseDate reads seconds since 1970 from a JSON number and drops a fraction.
 func parseDate(n string) (int64, bool) {
-	var sec int64
 	if strings.ContainsAny(n, "eE") {
-		f, err := strconv.ParseFloat(n, 64)
-		if err != nil || !(f >= 1 && f < maxDate+1) {
-			return 0, false
+		f, _ := strconv.ParseFloat(n, 64) // infinite where it is out of range
+		if f >= 1 && f < maxDate+1 {
+			return int64(f), true
 		}
-		sec = int64(f)
-	} else {
-		whole, _, _ := strings.Cut(n, ".")
-		var err error
-		if sec, err = strconv.ParseInt(whole, 10, 64); err != nil {
-			return 0, false
-		}
+		return 0, false
 	}
+	whole, _, _ := strings.Cut(n, ".")
+	sec, _ := strconv.ParseInt(whole, 10, 64) // the nearest integer where it is out of range
 	return sec, sec >= 1 && sec <= maxDate
 }
 

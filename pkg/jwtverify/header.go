@@ -41,10 +41,10 @@ func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	}
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
-		if err != nil {
-			return err
+		if err == nil {
+			err = h.readMember(d, name.String())
 		}
-		if err := h.readMember(d, name.String()); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -46,11 +46,11 @@ func verifySignature(alg Algorithm, signed, signature []byte, key any) (err erro
 
 // thumbprint is the RFC 7638 SHA-256 thumbprint of a public key, in base64url.
 func thumbprint(public any) (string, error) {
+	var sum []byte
 	k, err := jwk.FromRaw(public)
-	if err != nil {
-		return "", fmt.Errorf("computing the thumbprint: %w", err)
+	if err == nil {
+		sum, err = k.Thumbprint(crypto.SHA256)
 	}
-	sum, err := k.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return "", fmt.Errorf("computing the thumbprint: %w", err)
 	}

@@ -173,12 +173,9 @@ func newPublicKey(id string, public any, alg Algorithm) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	algs, err := fit(possible, alg)
-	if err != nil {
-		return nil, err
-	}
+	algs, unfit := fit(possible, alg)
 	thumb, err := thumbprint(public)
-	if err != nil {
+	if err := errors.Join(unfit, err); err != nil {
 		return nil, err
 	}
 	return &Key{id: id, algs: algs, material: public, thumb: thumb}, nil

@@ -55,11 +55,11 @@ func (s *claimSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	}
 	s.members = s.room[:0]
 	for d.PeekKind() != '}' {
+		var text string
 		quoted, err := s.next(d)
-		if err != nil {
-			return err
+		if err == nil {
+			text, err = s.next(d)
 		}
-		text, err := s.next(d)
 		if err != nil {
 			return err
 		}

@@ -47,15 +47,11 @@ func OpenKeyStore(dir string, log *slog.Logger) (*KeyStore, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
+	missing := os.MkdirAll(dir, 0o700) // refuses what is no folder
 	info, err := os.Stat(dir)
-	switch {
+	switch err := errors.Join(missing, err); {
 	case err != nil:
 		return nil, err
-	case !info.IsDir():
-		return nil, fmt.Errorf("%s is no folder", dir)
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, fmt.Errorf("%s can be written by others (mode %o): chmod 700", dir, info.Mode().Perm())
 	}
@@ -103,12 +99,12 @@ func readKept(name, origin string) (*kept, error) {
 	case info.Size() > maxKeySetBytes+maxMeta:
 		return nil, fmt.Errorf("is larger than %d bytes", maxKeySetBytes+maxMeta)
 	}
+	var text []byte
 	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		text, err = io.ReadAll(io.LimitReader(f, maxKeySetBytes+maxMeta))
+		err = errors.Join(err, f.Close())
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeySetBytes+maxMeta))
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +114,9 @@ func readKept(name, origin string) (*kept, error) {
 // parseKept reads "magic sum\norigin\nconfirmed\nbody"; sum is that of all that
 // follows its line.
 func parseKept(text []byte, origin string) (*kept, error) {
-	head, rest, ok := bytes.Cut(text, []byte("\n"))
+	head, rest, _ := bytes.Cut(text, []byte("\n"))
 	sum, hasMagic := bytes.CutPrefix(head, []byte(storeMagic+" "))
-	if !ok || !hasMagic {
+	if !hasMagic {
 		return nil, errors.New("is no key set of this version")
 	}
 	if want := sha256.Sum256(rest); string(sum) != hex.EncodeToString(want[:]) {
@@ -131,8 +127,8 @@ func parseKept(text []byte, origin string) (*kept, error) {
 		return nil, errors.New("is of another source")
 	}
 	seconds, body, ok := bytes.Cut(rest, []byte("\n"))
-	at, err := strconv.ParseInt(string(seconds), 10, 64)
-	if !ok || err != nil || at <= 0 || at > maxDate || strconv.FormatInt(at, 10) != string(seconds) {
+	at, _ := strconv.ParseInt(string(seconds), 10, 64) // 0, or beyond maxDate, where it can't be read
+	if !ok || at <= 0 || at > maxDate || strconv.FormatInt(at, 10) != string(seconds) {
 		return nil, errors.New("does not say when it was fetched")
 	}
 	return &kept{confirmed: time.Unix(at, 0), body: body}, nil
@@ -239,8 +235,8 @@ func (s *source) restore(k *kept) *snapshot {
 	if age < -maxAhead || age > s.cfg.MaxStale {
 		return nil
 	}
-	keys, _, err := ParseKeySet(k.body)
-	if err != nil || len(keys) == 0 {
+	keys, _, _ := ParseKeySet(k.body) // none where there is an error
+	if len(keys) == 0 {
 		return nil
 	}
 	snap := newSnapshot(keys, nil)

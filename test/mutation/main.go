@@ -46,7 +46,7 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "mutants whose name matches this `regexp` alone")
 	list := flag.Bool("list", false, "list the mutants and end")
 	limit := flag.Duration("timeout", 2*time.Minute, "for one run of tests; a longer one has noticed the mutant")
-	slow := flag.Duration("slow", 5*time.Second, "leave out tests of other packages that take longer")
+	slow := flag.Duration("slow", 10*time.Second, "leave out tests that take longer")
 	others := flag.String("dependents", "./pkg/... ./internal/... ./cmd/... ./policies", "`packages` whose tests count where they depend on the mutated one; empty: none")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)

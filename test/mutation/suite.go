@@ -112,12 +112,12 @@ func runTests(ctx context.Context, env string, limit time.Duration, tests []*tes
 const quick = 300 * time.Millisecond
 
 // notices runs those tests of the suite that reach the mutant.
-func (s *suite) notices(ctx context.Context, m *mutant, limit, slow time.Duration) string {
+func (s *suite) notices(ctx context.Context, m *mutant, limit time.Duration) string {
 	point := fmt.Sprintf("%s:%d", m.dir, m.number)
 	var together, alone []*test
 	for _, t := range s.tests {
 		switch {
-		case t.failed || !t.reaches[point] || t.took > slow:
+		case t.failed || !t.reaches[point]:
 		case t.took < quick:
 			together = append(together, t)
 		default:

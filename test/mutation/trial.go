@@ -182,7 +182,7 @@ func (t *trial) tryAll(ctx context.Context, mutants []*mutant) error {
 			left := slices.DeleteFunc(slices.Clone(mutants), func(m *mutant) bool {
 				return m.outcome != survived || own != (t.dirOf(s) == m.dir) || !slices.Contains(t.dependsOn[s], m.dir)
 			})
-			if err := t.try(ctx, s, left, own); err != nil {
+			if err := t.try(ctx, s, left); err != nil {
 				return err
 			}
 		}
@@ -191,19 +191,15 @@ func (t *trial) tryAll(ctx context.Context, mutants []*mutant) error {
 }
 
 // try runs the tests of the suite against mutants that survived so far.
-func (t *trial) try(ctx context.Context, s *suite, mutants []*mutant, own bool) error {
+func (t *trial) try(ctx context.Context, s *suite, mutants []*mutant) error {
 	if len(mutants) == 0 {
 		return nil
 	}
-	slow := t.slow
-	if own {
-		slow = t.limit
-	}
-	if err := t.measure(ctx, s, slow); err != nil {
+	if err := t.measure(ctx, s); err != nil {
 		return err
 	}
 	return inParallel(ctx, mutants, func(m *mutant) {
-		if m.noticed = s.notices(ctx, m, t.limit, slow); m.noticed != "" {
+		if m.noticed = s.notices(ctx, m, t.limit); m.noticed != "" {
 			m.outcome = killed
 		}
 	}, func(done int, m *mutant) {
@@ -222,7 +218,7 @@ func (t *trial) dirOf(s *suite) string {
 }
 
 // measure runs each test of the suite alone, once, and names those that take no part.
-func (t *trial) measure(ctx context.Context, s *suite, slow time.Duration) error {
+func (t *trial) measure(ctx context.Context, s *suite) error {
 	if s.measured {
 		return nil
 	}
@@ -235,7 +231,7 @@ func (t *trial) measure(ctx context.Context, s *suite, slow time.Duration) error
 		index[one] = i
 	}
 	err := inParallel(ctx, s.tests, func(one *test) {
-		errs[index[one]] = one.measure(ctx, t.work, min(t.limit, slow))
+		errs[index[one]] = one.measure(ctx, t.work, min(t.limit, t.slow))
 	}, func(_ int, one *test) {
 		if one.failed {
 			fmt.Printf("%s: left out, as without a mutant it ends with %s after %s: %s\n",
