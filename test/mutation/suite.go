@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,21 +63,27 @@ func (s *suite) list(ctx context.Context) error {
 
 // measure runs the test alone, without a mutant, and notes which checks it reaches.
 func (t *test) measure(ctx context.Context, work string, limit time.Duration) error {
-	file := filepath.Join(work, "reached-"+strings.ReplaceAll(t.suite.path, "/", "-")+"-"+t.name)
-	defer os.Remove(file)
+	dir, err := os.MkdirTemp(work, "reached-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := errors.Join(os.Chmod(work, 0o711), os.Chmod(dir, 0o777)); err != nil { // #nosec G302 -- a test may run a program as another user
+		return err
+	}
 	began := time.Now()
-	t.failure = runTests(ctx, "MUTATION_REACHED="+file, limit, []*test{t})
+	t.failure = runTests(ctx, "MUTATION_REACHED="+dir, limit, []*test{t})
 	t.took, t.failed = time.Since(began), t.failure != ""
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	text, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
 	t.reaches = map[string]bool{}
-	for line := range strings.Lines(string(text)) {
-		t.reaches[strings.TrimSpace(line)] = true
+	for _, entry := range entries {
+		t.reaches[strings.ReplaceAll(entry.Name(), "+", "/")] = true
 	}
 	return nil
 }
