@@ -64,6 +64,7 @@ var outcomes = map[string][]outcome{
 		{method: "DELETE", path: "posts/1", identity: reader, route: locked, reason: answers.InsufficientScope},
 		{method: "DELETE", path: "posts/1", identity: writer, route: locked, reason: "published"},
 		{method: "DELETE", path: "posts/1", identity: boss, route: locked, reason: answers.Allowed},
+		{method: "DELETE", path: "posts/1/comments", identity: writer, route: locked, reason: answers.Allowed},
 		{method: "PUT", path: "posts/1", identity: writer, route: locked, reason: answers.Allowed},
 	},
 	"time-of-day": {
@@ -126,6 +127,62 @@ var outcomes = map[string][]outcome{
 		{method: "GET", route: public, identity: reader, reason: answers.Allowed},
 		{method: "GET", reason: answers.NoRoute},
 	},
+}
+
+// hostile are spellings of one path that servers may take for it.
+func hostile(path string) []string {
+	first, rest, _ := strings.Cut(path, "/")
+	return []string{
+		path + "/", path + ";x", path + ".json", path + ".", path + " ", path + ";x.json/", path + ".tar.gz/", ";x/" + path, ".../" + path,
+		strings.TrimSuffix(strings.ToUpper(first)+"/"+rest, "/"), strings.TrimSuffix(first+";x/"+rest, "/"), strings.TrimSuffix(first+". /"+rest, "/"),
+		strings.ReplaceAll(path, "s", "\u017f"),
+	}
+}
+
+// TestExamplesAgainstReadings asks each example that looks at the path for all
+// spellings of it: what it refuses stays refused, whatever a server drops.
+func TestExamplesAgainstReadings(t *testing.T) {
+	for _, tt := range []struct {
+		example string
+		outcome
+	}{
+		{"own-rules", outcome{method: "DELETE", path: "posts/1", identity: writer, route: locked, reason: "published"}},
+		{"per-tenant", outcome{method: "GET", path: "exports", tenant: "globex", route: public, reason: "not_in_plan"}},
+		{"per-tenant", outcome{method: "GET", path: "exports/1", tenant: "globex", route: public, reason: "not_in_plan"}},
+		{"body-inspection", outcome{method: "POST", path: "transfers", route: public, body: jsonBody(`{"amount": 5000}`), identity: writer, reason: "amount"}},
+		{"grpc-body", outcome{method: "POST", path: "shop.v1.Posts/Create", route: public, identity: writer, reason: "unreadable"}},
+		{"own-routes", outcome{method: "GET", path: "workspaces/ws_1/files/private", identity: &jwtverify.Identity{WorkspaceID: "ws_1"}, reason: answers.PolicyDenied}},
+		{"own-routes", outcome{method: "GET", path: "workspaces/ws_1/files/private/a", identity: &jwtverify.Identity{WorkspaceID: "ws_1"}, reason: answers.PolicyDenied}},
+		{"grpc-method", outcome{method: "POST", path: "shop.v1.Posts/Delete", headers: grpc, identity: reader, reason: answers.InsufficientScope}},
+	} {
+		engine, err := policy.New(t.Context(), configOf(t, filepath.Join("examples", tt.example)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := engine.Decide(t.Context(), tt.input()); d.Reason != tt.reason {
+			t.Errorf("%s: %s: %s, want %s", tt.example, tt.path, d.Reason, tt.reason)
+		}
+		for _, path := range hostile(tt.path) {
+			o := tt.outcome
+			o.path = path
+			if d := engine.Decide(t.Context(), o.input()); d.Allowed {
+				t.Errorf("%s: %s %q is allowed", tt.example, o.method, path)
+			}
+		}
+	}
+}
+
+// Each example shows how to test what an attacker sends.
+func TestExamplesHaveHostileTests(t *testing.T) {
+	for _, name := range examples(t) {
+		text, err := os.ReadFile(filepath.Join("examples", name, "policy_test.rego"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte("\ntest_hostile_")) {
+			t.Errorf("%s has no test_hostile_…", name)
+		}
+	}
 }
 
 // examples returns the folders of the examples: those of the table, and no other.

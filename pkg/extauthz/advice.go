@@ -175,7 +175,12 @@ func (e *explainer) lackWorkspace(route *tenants.Route) string {
 		return ""
 	}
 	asked := "the request names none"
-	if len(values) > 0 {
+	switch {
+	case r.match.WorkspaceUnsure:
+		asked = fmt.Sprintf("a server behind could read another one in the request than %q", strings.Join(values, ", "))
+	case len(values) == 1 && values[0] == r.identity.WorkspaceID && values[0] != "":
+		asked = fmt.Sprintf("the request names %q, and another one in a spelling that some servers read as the same name", values[0])
+	case len(values) > 0:
 		asked = fmt.Sprintf("the request names %q", strings.Join(values, ", "))
 	}
 	own := fmt.Sprintf("the token's is %q", r.identity.WorkspaceID)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"github.com/ussoio/ussoauthz/pkg/plainpath"
 	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 
@@ -60,6 +61,8 @@ type question struct {
 	body      *ast.Term // nil until it was read
 	truncated bool
 
+	plain []string // the segments as servers may read them; nil until they were read
+
 	attributes    any // what Attributes returned, once it was asked
 	attributesErr error
 	asked         bool
@@ -110,6 +113,7 @@ var leaves = []leaf{
 	text("request", "host", func(in *Input) string { return in.Host }),
 	{object: "request", name: "path", term: pathTerm, key: segmentsKey},
 	{object: "request", name: "segments", open: true, term: segmentsTerm, key: segmentsKey},
+	{object: "request", name: "plain_segments", open: true, term: plainSegmentsTerm, key: plainSegmentsKey},
 	{object: "request", name: "query", open: true, term: queryMembers, key: queryKey},
 	{object: "request", name: "headers", open: true, term: headerMembers, key: headersKey, perRequest: "the headers as a whole differ in each request (x-request-id)"},
 
@@ -358,19 +362,38 @@ func pathTerm(q *question, _ []pick) (*ast.Term, error) {
 func segmentsTerm(q *question, _ []pick) (*ast.Term, error) { return listTerm(q.in.Segments), nil }
 
 func segmentsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
+	return listKey(b, q.in.Segments, picks), true
+}
+
+func plainSegmentsTerm(q *question, _ []pick) (*ast.Term, error) {
+	return listTerm(q.plainSegments()), nil
+}
+
+func plainSegmentsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
+	return listKey(b, q.plainSegments(), picks), true
+}
+
+func (q *question) plainSegments() []string {
+	if q.plain == nil {
+		q.plain = plainpath.Segments(q.in.Segments)
+	}
+	return q.plain
+}
+
+func listKey(b []byte, list []string, picks []pick) []byte {
 	if picks == nil {
-		return appendStrings(b, q.in.Segments), true
+		return appendStrings(b, list)
 	}
 	for _, p := range picks {
 		i, ok := index(p[0])
 		switch {
-		case ok && i < len(q.in.Segments):
-			b = appendString(append(b, tagString), q.in.Segments[i])
+		case ok && i < len(list):
+			b = appendString(append(b, tagString), list[i])
 		default: // a name, or an index that no list has, is undefined in every list
 			b = append(b, tagAbsent)
 		}
 	}
-	return b, true
+	return b
 }
 
 func queryMembers(q *question, picks []pick) (*ast.Term, error) {

@@ -121,5 +121,5 @@ func (q *question) detach() {
 	in.TenantID, in.Issuer = strings.Clone(in.TenantID), strings.Clone(in.Issuer)
 	in.Method, in.Host, in.RawQuery = strings.Clone(in.Method), strings.Clone(in.Host), strings.Clone(in.RawQuery)
 	in.Segments, in.Headers, in.Params = cloneTexts(in.Segments), cloneFields(in.Headers), cloneFields(in.Params)
-	q.in, q.detached = &in, true
+	q.in, q.detached, q.plain = &in, true, nil
 }

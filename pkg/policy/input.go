@@ -83,28 +83,9 @@ func NewRoute(f RouteFields) *Route {
 	}
 }
 
-// workspaceSource is where a route says that the workspace is.
-type workspaceSource struct {
-	kind byte // '{' a parameter of the path, 'h' a header, 'q' the query, 0 nowhere
-	name string
-}
-
-func parseWorkspace(text string) workspaceSource {
-	if name, ok := strings.CutPrefix(text, "header:"); ok {
-		return workspaceSource{'h', strings.ToLower(name)}
-	}
-	if name, ok := strings.CutPrefix(text, "query:"); ok {
-		return workspaceSource{'q', name}
-	}
-	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
-		return workspaceSource{'{', text[1 : len(text)-1]}
-	}
-	return workspaceSource{}
-}
-
 // namedWorkspace is what the rule of this name in the embedded policy gives.
 func (in *Input) namedWorkspace() (id string, ok bool) {
-	source := in.Route.workspace
+	source := &in.Route.workspace
 	switch source.kind {
 	case '{':
 		if in.WorkspaceUnsure {
@@ -116,15 +97,9 @@ func (in *Input) namedWorkspace() (id string, ok bool) {
 			}
 		}
 	case 'h':
-		return joinHeader(in.Headers, source.name)
-	case 'q': // one value alone: of several, the service behind might read another one
-		values := 0
-		for name, value := range queryPairs(in.RawQuery) {
-			if unescapeQuery(name) == source.name {
-				values, id = values+1, unescapeQuery(value)
-			}
-		}
-		return id, values == 1
+		return source.inHeaders(in.Headers)
+	case 'q':
+		return source.inQuery(in.RawQuery)
 	}
 	return id, ok
 }

@@ -89,17 +89,54 @@ named_workspace := input.route.params[name] if {
 	name := trim_suffix(trim_prefix(input.route.workspace, "{"), "}")
 }
 
-named_workspace := input.request.headers[name] if {
+# One line alone, in one spelling: servers read X_Org and X.Org as X-Org.
+named_workspace := id if {
 	startswith(input.route.workspace, "header:")
 	name := lower(trim_prefix(input.route.workspace, "header:"))
+	[name] == [key | some key, _ in input.request.headers; header_spelling(key) == header_spelling(name)]
+	id := input.request.headers[name]
+	not regex.match(`[,;]`, id)
 }
 
-# One value alone: of several, the service behind might read another one.
+# One pair alone: parsers differ on where a name ends and on how it is written,
+# and the service behind might read another one.
 named_workspace := id if {
 	startswith(input.route.workspace, "query:")
 	name := trim_prefix(input.route.workspace, "query:")
 	[id] := input.request.query[name]
+	count([piece |
+		some key, values in input.request.query
+		some value in values
+		some piece in split(concat("=", [key, value]), ";")
+		same_name(split(piece, "=")[0], name)
+	]) == 1
 }
+
+header_spelling(name) := regex.replace(name, `[^a-z0-9]`, "-")
+
+# "workspace[]", "WORKSPACE", "work.space" and "workspace" with a NUL are read as
+# "workspace" by one parser or another; so is "%u0077orkspace", and with another
+# escape behind it nobody knows.
+same_name(key, name) if without_brackets(unescaped(key)) == without_brackets(unescaped(name))
+
+same_name(key, name) if letters(unescaped(key)) == letters(unescaped(name))
+
+same_name(key, _) if {
+	regex.match(unicode_escape, key)
+	contains(unescaped(key), "%")
+}
+
+unicode_escape := `%[uU][0-9A-Fa-f]{4}`
+
+unescaped(name) := concat("", [character(part) | some part in regex.find_n(concat("|", [unicode_escape, `[^%]+`, `%`]), name, -1)])
+
+character(part) := json.unmarshal(concat("", [`"\u`, substring(part, 2, 4), `"`])) if {
+	regex.match(unicode_escape, part)
+} else := part
+
+without_brackets(name) := letters(regex.replace(trim_left(name, "["), `(?s)[\[\]].*`, ""))
+
+letters(name) := regex.replace(lower(upper(split(name, "\u0000")[0])), `[\x00- ._+\[\]-]`, "")
 
 access_granted if input.route.access == ""
 

@@ -163,6 +163,21 @@ test_workspace_of_the_query if {
 	authz.decision == other_workspace with input as workspace_asked(alice, source, {}, {"query": {"Workspace": ["ws_1"]}})
 }
 
+# A second one in another spelling, or one in another spelling alone, is not the
+# name that the route gives.
+test_workspace_in_other_spellings if {
+	every key in ["WORKSPACE", "workspace[]", "[workspace", "work[space", "work.space", " workspace", "workspace\u0000x", "%u0077orkspace", "%u0077ork%73pace", "a;workspace"] {
+		authz.decision == other_workspace with input as workspace_asked(alice, "query:workspace", {}, {"query": {"workspace": ["ws_1"], key: ["ws_1"]}})
+		authz.decision == other_workspace with input as workspace_asked(alice, "query:workspace", {}, {"query": {key: ["ws_1"]}})
+	}
+	authz.decision == other_workspace with input as workspace_asked(alice, "query:workspace", {}, {"query": {"workspace": ["ws_1"], "q": ["1;workspace=ws_2"]}})
+	authz.decision == allowed with input as workspace_asked(alice, "query:workspace", {}, {"query": {"workspace": ["ws_1"], "q": ["1;workspaces=ws_2"]}})
+	every key in ["x.org", "x_org"] {
+		authz.decision == other_workspace with input as workspace_asked(alice, "header:X-Org", {}, {"headers": {"x-org": "ws_1", key: "ws_1"}})
+		authz.decision == other_workspace with input as workspace_asked(alice, "header:X-Org", {}, {"headers": {key: "ws_1"}})
+	}
+}
+
 # Two that have no workspace are not in the same one.
 test_workspace_of_nobody if {
 	nobody := object.union(alice, {"workspace_id": ""})

@@ -22,7 +22,7 @@ decision := data.usso.authz.decision if {
 
 transfer if {
 	input.request.method == "POST"
-	input.request.segments[0] == "transfers"
+	input.request.plain_segments[0] == "transfers" # /Transfers;x too
 }
 
 # Asked in the positive: an amount that is missing, or is text, is no small one.

@@ -3,7 +3,7 @@ package example.body_inspection_test
 import data.example.body_inspection
 
 ask(body, roles) := {
-	"request": {"method": "POST", "segments": ["transfers"]},
+	"request": {"method": "POST", "segments": ["transfers"], "plain_segments": ["transfers"]},
 	"identity": {"scopes": [], "roles": roles},
 	"route": {"match": "/transfers", "public": true},
 	"parsed_body": body,
@@ -32,6 +32,13 @@ test_cut if {
 }
 
 test_other_paths if {
-	question := object.union(ask(null, []), {"request": {"method": "POST", "segments": ["posts"]}})
+	question := object.union(ask(null, []), {"request": {"method": "POST", "segments": ["posts"], "plain_segments": ["posts"]}})
 	reason(question) == "allowed"
+}
+
+test_hostile_paths if {
+	every sent in [["Transfers"], ["transfers;x", ""], ["transfers.json"], ["", "transfers"]] {
+		question := object.union(ask({"amount": 5000}, []), {"request": {"segments": sent}})
+		reason(question) == "amount"
+	}
 }

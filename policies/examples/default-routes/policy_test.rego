@@ -50,3 +50,15 @@ test_access if {
 }
 
 test_no_route if decision.reason == "no_route" with input.route as null with input.identity as alice
+
+# A second workspace in another spelling, which the service behind might read.
+test_hostile_requests if {
+	every query in [{"workspace": ["ws_1", "ws_2"]}, {"workspace": ["ws_1"], "workspace[]": ["ws_2"]}, {"workspace": ["ws_1"], "q": [";workspace=ws_2"]}] {
+		decision.reason == "workspace_mismatch" with input.route as asks({"workspace": "query:workspace"})
+			with input.identity as alice
+			with input.request as {"query": query}
+	}
+	decision.reason == "workspace_mismatch" with input.route as asks({"workspace": "header:X-Org"})
+		with input.identity as alice
+		with input.request as {"headers": {"x-org": "ws_1", "x.org": "ws_2"}}
+}

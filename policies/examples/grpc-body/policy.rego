@@ -22,7 +22,8 @@ decision := data.usso.authz.decision if {
 	usso.has_role("editor")
 } else := {"allowed": false, "reason": "published", "detail": "To publish needs the role 'editor'"}
 
-creates if input.request.segments == ["shop.v1.Posts", "Create"]
+# In plain_segments, which is lower-case, /shop.v1.Posts/Create/ is the same.
+creates if [segment | some segment in input.request.plain_segments; segment != ""] == ["shop.v1.posts", "create"]
 
 sells if input.parsed_body.published
 

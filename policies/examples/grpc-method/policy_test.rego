@@ -46,3 +46,22 @@ test_no_grpc if {
 	decision := decide(question)
 	decision.reason == "no_route"
 }
+
+# The list names what is allowed, letter by letter.
+test_hostile_requests if {
+	every call in [
+		["grpc.health.v1.health", "Check"],
+		["grpc.health.v1.Health", "check"],
+		["grpc.health.v1.Health", "Check;x"],
+		["grpc.health.v1.Health", "Check."],
+		["grpc.health.v1.Health;x", "Check"],
+		["", "grpc.health.v1.Health/Check"],
+	] {
+		decision := decide(ask(call[0], call[1], reader))
+		decision == {"allowed": false, "reason": "no_route"}
+	}
+	every segments in [["grpc.health.v1.Health", "Check", ""], ["x", "grpc.health.v1.Health", "Check"], ["grpc.health.v1.Health"]] {
+		decision := decide(object.union(ask("", "", reader), {"request": {"segments": segments}}))
+		decision.reason == "no_route"
+	}
+}

@@ -47,3 +47,17 @@ test_logged_in if {
 	decision := decide(question)
 	decision.allowed
 }
+
+# The way back stays a path of this host, and a page that names no text/html for
+# itself is no browser's.
+test_hostile_requests if {
+	every path in ["/@evil.example", "/x?next=https://evil.example", "/a&next=/b", "/a#b"] {
+		decision := decide(ask("GET", "text/html", path))
+		decision.headers.Location == concat("", ["https://sso.acme.example/login?next=", urlquery.encode(path)])
+		not contains(trim_prefix(decision.headers.Location, "https://sso.acme.example/login?next="), "/")
+	}
+	every method in ["POST", "HEAD", "get", "DELETE"] {
+		decision := decide(ask(method, "text/html", "/"))
+		not decision.headers
+	}
+}

@@ -33,9 +33,10 @@ permitted if {
 	params.user == input.identity.user_id
 }
 
-# What belongs to a workspace: the files of it and all below them.
+# What belongs to a workspace: the files of it and all below them. What is closed
+# is found in plain_segments, where /Private;x is private as well.
 permitted if {
 	params := usso.match("/workspaces/{workspace}/files/{path...}")
 	usso.same_workspace(params.workspace)
-	not startswith(params.path, "private/")
+	not input.request.plain_segments[3] == "private"
 }

@@ -15,7 +15,7 @@ route := {
 }
 
 ask(method, scopes, roles) := {
-	"request": {"method": method, "segments": ["posts", "1"]},
+	"request": {"method": method, "segments": ["posts", "1"], "plain_segments": ["posts", "1"]},
 	"identity": {"scopes": scopes, "roles": roles},
 	"route": route,
 }
@@ -34,4 +34,18 @@ test_the_rules_refuse if {
 test_both_allow if {
 	own_rules.decision.allowed with input as ask("DELETE", ["write:posts"], ["moderator"])
 	own_rules.decision.allowed with input as ask("PUT", ["write:posts"], [])
+}
+
+# What servers may read as the post 1: the path as it was sent differs.
+test_hostile_paths if {
+	every path in [["posts", "1"], ["posts", "1", ""]] {
+		question := object.union(ask("DELETE", ["write:posts"], []), {"request": {"plain_segments": path, "segments": ["Posts", "1;x", ""]}})
+		decision := own_rules.decision with input as question
+		decision.reason == "published"
+	}
+}
+
+test_other_paths if {
+	question := object.union(ask("DELETE", ["write:posts"], []), {"request": {"plain_segments": ["posts", "1", "comments"]}})
+	own_rules.decision.allowed with input as question
 }

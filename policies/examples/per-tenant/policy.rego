@@ -10,13 +10,15 @@ package example.per_tenant
 # title: The answer to the request
 # entrypoint: true
 decision := data.usso.authz.decision if {
-	not feature
-} else := data.usso.authz.decision if {
-	feature in data.plans[input.tenant.id].features
+	every feature in features {
+		feature in data.plans[input.tenant.id].features
+	}
 } else := {"allowed": false, "reason": "not_in_plan", "detail": "The plan does not have this feature", "http_status": 402}
 
-# The first segment names the feature, where it is one that costs.
-feature := name if {
-	name := input.request.segments[0]
+# The first segment names the feature, where it is one that costs: as it was
+# sent, and as servers may read it (/Exports, /exports;x).
+features contains name if {
+	some segments in [input.request.segments, input.request.plain_segments]
+	name := segments[0]
 	name in data.paid_features
 }

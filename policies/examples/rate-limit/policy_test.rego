@@ -32,3 +32,14 @@ test_denials_count_too if {
 	decision.allowed == false
 	decision.dynamic_metadata.rate.who == "acme/anonymous"
 }
+
+# Nothing that a client chooses is a key: no header, no address, no path.
+test_hostile_requests if {
+	every request in [
+		{"headers": {"x-user-id": "user:2", "x-forwarded-for": "10.0.0.1", "x-tenant-id": "globex"}},
+		{"path": "/Posts;x", "segments": ["Posts;x"], "query": {"plan": ["gold"]}},
+	] {
+		decision := decide(object.union(ask(null), {"request": request}))
+		decision.dynamic_metadata.rate == {"who": "acme/anonymous", "plan": "free", "per_minute": 60}
+	}
+}

@@ -21,3 +21,14 @@ test_denied if {
 	decision.reason == "no_route"
 	decision.headers == {"cache-control": "no-store"}
 }
+
+# A client's own header is overwritten, and its path changes nothing.
+test_hostile_requests if {
+	question := object.union(ask(null), {"request": {
+		"path": "/Admin;x",
+		"headers": {"x-audience": "staff", "x-roles": "admin", "cache-control": "public"},
+	}})
+	decision := response_headers.decision with input as question
+	decision.headers["x-audience"] == "public"
+	decision.request_headers_to_remove == ["x-debug"]
+}

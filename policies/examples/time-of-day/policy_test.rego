@@ -49,3 +49,16 @@ test_writing_at_noon if {
 		with data.opening as opening
 	decision.allowed
 }
+
+# A method that only looks like reading is writing.
+test_hostile_requests if {
+	every method in ["get", "GET ", "PROPFIND", "", "DELETE"] {
+		decision := time_of_day.decision with input as {
+			"request": {"method": method, "headers": {"x-http-method-override": "GET", "date": "Mon, 02 Mar 2026 08:30:00 GMT"}},
+			"route": public,
+		}
+			with time.now_ns as night
+			with data.opening as opening
+		decision.reason == "closed"
+	}
+}
