@@ -93,6 +93,12 @@ func (k *checker) numbers() {
 	if n, least := c.Limits.MaxInFlightBytes, c.Limits.MaxRequestBytes; n < least || n > maxCache {
 		k.fault("limits.max_in_flight_bytes", "is %v: write a size from %v, which is max_request_bytes, to %v", n, least, maxCache)
 	}
+	if n := c.Limits.MaxQueryNames; n < 1 || n > 100_000 {
+		k.fault("limits.max_query_names", "is %d: write a number from 1 to 100000", n)
+	}
+	if n := c.Limits.MaxObjectNames; n < 1 || n > 1_000_000 {
+		k.fault("limits.max_object_names", "is %d: write a number from 1 to 1000000", n)
+	}
 	if n := c.Admin.MaxSeries; n < 1 || n > 1_000_000 {
 		k.fault("admin.max_series", "is %d: write a number from 1 to 1000000", n)
 	}

@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -76,11 +77,15 @@ type Log struct {
 	Format string `yaml:"format"` // json or text
 }
 
-// Limits bounds what the service takes at a time; beyond it sheds.
+// Limits bounds what the service takes at a time, beyond which it sheds, and what
+// a policy is given of one request.
 type Limits struct {
 	MaxInFlight      int  `yaml:"max_in_flight"`
 	MaxInFlightBytes Size `yaml:"max_in_flight_bytes"` // of large checks, all in all
 	MaxRequestBytes  Size `yaml:"max_request_bytes"`
+
+	MaxQueryNames  int `yaml:"max_query_names"`  // of a query or a form that the policy reads
+	MaxObjectNames int `yaml:"max_object_names"` // of an object in a body that the policy reads
 }
 
 // Caches bounds the caches' memory; 0 switches one off.
@@ -171,7 +176,7 @@ func Default() Config {
 		Listen:          "127.0.0.1:9191",
 		Admin:           Admin{Listen: "127.0.0.1:9192", MaxSeries: 10000},
 		Log:             Log{Level: "info", Format: "json"},
-		Limits:          Limits{MaxInFlight: 4096, MaxInFlightBytes: 64 * MiB, MaxRequestBytes: MiB},
+		Limits:          Limits{MaxInFlight: 4096, MaxInFlightBytes: 64 * MiB, MaxRequestBytes: MiB, MaxQueryNames: policy.DefaultQueryNames, MaxObjectNames: policy.DefaultObjectNames},
 		Caches:          Caches{Tokens: 64 * MiB, Decisions: 64 * MiB},
 		TenantSelection: TenantSelection{Header: "X-Tenant-ID", ContextExtension: "tenant"},
 		IdentityHeaders: IdentityHeaders{

@@ -122,7 +122,7 @@ func everyKey(c *config.Config) {
 	c.JWKSDir, c.JWKSDenyPrivate = dir("keys"), true
 	c.Admin = config.Admin{Listen: "[::1]:9999", Pprof: true, MaxSeries: 500}
 	c.Log = config.Log{Level: "debug", Format: "text"}
-	c.Limits = config.Limits{MaxInFlight: 100, MaxInFlightBytes: 128 * config.KiB, MaxRequestBytes: 64 * config.KiB}
+	c.Limits = config.Limits{MaxInFlight: 100, MaxInFlightBytes: 128 * config.KiB, MaxRequestBytes: 64 * config.KiB, MaxQueryNames: 50, MaxObjectNames: 200_000}
 	c.Caches = config.Caches{Decisions: config.GiB}
 	c.TenantSelection = config.TenantSelection{Header: "X-Company", ContextExtension: "company", Default: "globex"}
 	c.IdentityHeaders = config.IdentityHeaders{

@@ -39,6 +39,10 @@ func (l *Log) maskLine(line []byte, engine *policy.Engine) ([]byte, error) {
 	}
 	masks := l.masks
 	if engine != nil && engine.HasMask() {
+		if !policy.Maskable(record["input"]) { // the rest of the record stays
+			delete(record, "input")
+			record["input_omitted"] = true
+		}
 		more, err := engine.Mask(context.Background(), event(record, l.labels))
 		if err != nil {
 			return nil, err

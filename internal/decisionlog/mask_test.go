@@ -8,6 +8,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
@@ -96,5 +97,28 @@ func TestFailingMask(t *testing.T) {
 				t.Errorf("%+v %s", got, journal.String())
 			}
 		})
+	}
+}
+
+// A mask is evaluated over what clients wrote: what they made to be expensive is
+// left out, and the rest of the record stays.
+func TestMaskOfHostileInput(t *testing.T) {
+	var console buffer
+	l := open(t, &console, nil, func(c *config.DecisionLog) { c.Console, c.Input = true, true })
+	e := engine(t, `mask contains "/result/workspace_id" if input.result.sub == "user:alice"`)
+	l.Use(e)
+	usual, hostile := withInput(t, e, denial("usual")), withInput(t, e, denial("hostile"))
+	hostile.Input.RawQuery = strings.Join(testkit.Colliding(200, 1), "&")
+	l.Record(usual, trace)
+	l.Record(hostile, trace)
+	flush(t, l)
+	list := parse(t, console.String())
+	if len(list) != 2 {
+		t.Fatalf("%s", console.String())
+	}
+	for i, record := range list {
+		if (record["input"] == nil) != (i == 1) || (record["input_omitted"] == true) != (i == 1) || record["workspace_id"] != nil || record["method"] != "GET" {
+			t.Errorf("%v", record)
+		}
 	}
 }

@@ -173,6 +173,9 @@ func policyConfig(cfg *config.Config) policy.Config {
 		DecisionCache: int64(cfg.Caches.Decisions),
 
 		ProtoDescriptor: cfg.Policy.ProtoDescriptor,
+
+		QueryNames:  cfg.Limits.MaxQueryNames,
+		ObjectNames: cfg.Limits.MaxObjectNames,
 	}
 }
 

@@ -270,6 +270,13 @@ func (s *Service) reportFaults(err error) {
 	}
 }
 
+// fixedLimits are those of the server; the others are the policy's, and change
+// with it.
+func fixedLimits(l config.Limits) config.Limits {
+	l.MaxQueryNames, l.MaxObjectNames = 0, 0
+	return l
+}
+
 // warnOfFixed tells of changes that only a restart can make true.
 func (s *Service) warnOfFixed(cfg *config.Config) {
 	level := cfg.Log.Level
@@ -285,7 +292,7 @@ func (s *Service) warnOfFixed(cfg *config.Config) {
 		{"log.level", s.cfg.Log.Level, level},
 		{"log.format", s.cfg.Log.Format, cfg.Log.Format},
 		{"decision_log", s.cfg.DecisionLog, cfg.DecisionLog},
-		{"limits", s.cfg.Limits, cfg.Limits},
+		{"limits", fixedLimits(s.cfg.Limits), fixedLimits(cfg.Limits)},
 		{"jwks_dir", s.cfg.JWKSDir, cfg.JWKSDir},
 		{"jwks_deny_private", s.cfg.JWKSDenyPrivate, cfg.JWKSDenyPrivate},
 		{"shutdown", s.cfg.Shutdown, cfg.Shutdown},

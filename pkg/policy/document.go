@@ -29,6 +29,10 @@ type leaf struct {
 	// have equal terms. It returns false where that can't be told.
 	key func(b []byte, q *question, picks []pick) ([]byte, bool)
 
+	// plain gives the whole value as decoded JSON, for people: it is never refused,
+	// and costs no more for names that collide. nil: term is as good.
+	plain func(q *question) (any, error)
+
 	// open: the names below it are the client's or the issuer's, and a policy
 	// that reads some of them is not made to wait for all.
 	open bool
@@ -107,15 +111,15 @@ var leaves = []leaf{
 	text("identity", "token_type", func(in *Input) string { return in.Identity.TokenType }),
 	text("identity", "session_id", func(in *Input) string { return in.Identity.SessionID }),
 	{object: "identity", name: "exp", term: expiryTerm, key: expiryKey},
-	{object: "identity", name: "claims", open: true, term: claimsTerm, key: claimsKey},
+	{object: "identity", name: "claims", open: true, term: claimsTerm, plain: claimsPlain, key: claimsKey},
 
 	text("request", "method", func(in *Input) string { return in.Method }),
 	text("request", "host", func(in *Input) string { return in.Host }),
 	{object: "request", name: "path", term: pathTerm, key: segmentsKey},
 	{object: "request", name: "segments", open: true, term: segmentsTerm, key: segmentsKey},
 	{object: "request", name: "plain_segments", open: true, term: plainSegmentsTerm, key: plainSegmentsKey},
-	{object: "request", name: "query", open: true, term: queryMembers, key: queryKey},
-	{object: "request", name: "headers", open: true, term: headerMembers, key: headersKey, perRequest: "the headers as a whole differ in each request (x-request-id)"},
+	{object: "request", name: "query", open: true, term: queryMembers, plain: queryPlain, key: queryKey},
+	{object: "request", name: "headers", open: true, term: headerMembers, plain: headersPlain, key: headersKey, perRequest: "the headers as a whole differ in each request (x-request-id)"},
 
 	routeLeaf(0), routeLeaf(1), routeLeaf(2), routeLeaf(3), routeLeaf(4), routeLeaf(5), routeLeaf(6), routeLeaf(7),
 	{object: "route", name: "params", open: true, term: paramsTerm, key: paramsKey},
@@ -124,11 +128,11 @@ var leaves = []leaf{
 	{object: "route", name: "permitted", hidden: true, term: permittedTerm, key: nothing},
 
 	{name: "parsed_path", open: true, term: segmentsTerm, key: segmentsKey},
-	{name: "parsed_query", open: true, term: queryMembers, key: queryKey},
+	{name: "parsed_query", open: true, term: queryMembers, plain: queryPlain, key: queryKey},
 	{name: "parsed_body", costly: true, term: bodyTerm, key: bodyKey},
 	{name: "truncated_body", costly: true, term: truncatedTerm, key: bodyKey},
 	{name: "version", term: versionTerm, key: nothing},
-	{name: "attributes", costly: true, open: true, term: attributesTerm, key: attributesKey, perRequest: "the attributes as a whole hold the time and the id of the request"},
+	{name: "attributes", costly: true, open: true, term: attributesTerm, plain: attributesPlain, key: attributesKey, perRequest: "the attributes as a whole hold the time and the id of the request"},
 }
 
 // reads is what a policy can read of the input, and with that the plan for the
@@ -222,6 +226,47 @@ func (p *objectPlan) value(q *question) (*ast.Term, error) {
 		}
 	}
 	return object(members...), nil
+}
+
+// plain is document as decoded JSON, for people. The caller may change its
+// objects, and nothing below input.identity.claims.
+func (r *reads) plain(q *question) (map[string]any, error) {
+	document := make(map[string]any, len(r.objects))
+	for i := range r.objects {
+		p := &r.objects[i]
+		name, members := textOf(p.name), document
+		switch {
+		case q.null(p.object):
+			document[name] = nil
+			continue
+		case p.object != "":
+			members = make(map[string]any, len(p.leaves))
+			document[name] = members
+		}
+		for j := range p.leaves {
+			value, there, err := p.leaves[j].leaf.plainValue(q)
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				members[p.leaves[j].leaf.name] = value
+			}
+		}
+	}
+	return document, nil
+}
+
+func (l *leaf) plainValue(q *question) (value any, there bool, err error) {
+	if l.plain != nil {
+		value, err = l.plain(q)
+		return value, value != nil, err
+	}
+	term, err := l.term(q, nil)
+	if term == nil || err != nil {
+		return nil, false, err
+	}
+	value, err = ast.JSON(term.Value)
+	return value, true, err
 }
 
 // key appends what the document is built from. Every part has a tag or a length
@@ -351,6 +396,13 @@ func claimsTerm(q *question, picks []pick) (*ast.Term, error) {
 	return membersTerm("claims", q.in.Identity.Claims.Map(), picks)
 }
 
+func claimsPlain(q *question) (any, error) {
+	if claims := q.in.Identity.Claims.Map(); claims != nil {
+		return claims, nil
+	}
+	return map[string]any{}, nil
+}
+
 func claimsKey(b []byte, q *question, picks []pick) ([]byte, bool) {
 	return appendMembers(b, q.in.Identity.Claims.Map(), picks)
 }
@@ -402,6 +454,22 @@ func queryMembers(q *question, picks []pick) (*ast.Term, error) {
 
 func headerMembers(q *question, picks []pick) (*ast.Term, error) {
 	return headersTerm(q.in.Headers, picks)
+}
+
+func queryPlain(q *question) (any, error) {
+	pairs := newGroups[any](0)
+	for name, value := range queryPairs(q.in.RawQuery) {
+		pairs.add(unescapeQuery(name), unescapeQuery(value))
+	}
+	return pairs.plain(func(_ string, values []any) any { return values }), nil
+}
+
+func headersPlain(q *question) (any, error) {
+	lines := newGroups[string](0)
+	for _, h := range q.in.Headers {
+		lines.add(h.Name, strings.ToValidUTF8(h.Value, "\uFFFD"))
+	}
+	return lines.plain(func(name string, values []string) any { return strings.Join(values, lineSeparator(name)) }), nil
 }
 
 // picked tells whether the member of this name is among the picks.
@@ -488,6 +556,11 @@ func attributesTerm(q *question, picks []pick) (*ast.Term, error) {
 		native = cloneNative(native)
 	}
 	return membersTerm("attributes", native, picks)
+}
+
+func attributesPlain(q *question) (any, error) {
+	native, err := q.attributesOf()
+	return cloneNative(native), err
 }
 
 func attributesKey(b []byte, q *question, picks []pick) ([]byte, bool) {

@@ -340,6 +340,15 @@ func (g *groups[T]) term(texts *textSet, join func(name string, values []T) *ast
 	return ast.NewTerm(o), nil
 }
 
+// plain makes a map, whose hash nobody can foresee.
+func (g *groups[T]) plain(join func(name string, values []T) any) map[string]any {
+	m := make(map[string]any, len(g.names))
+	for _, name := range g.names {
+		m[name] = join(name, g.values[name])
+	}
+	return m
+}
+
 func unescapeQuery(s string) string {
 	decoded, err := url.QueryUnescape(s)
 	if err != nil || !utf8.ValidString(decoded) {

@@ -1,9 +1,11 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/answers"
@@ -302,5 +304,40 @@ func TestCollidingNames(t *testing.T) {
 				t.Errorf("unread: %s (%v)", d.Reason, d.Err)
 			}
 		})
+	}
+}
+
+// TestTheLogRefusesNothing: what a policy that reads nothing of it lets pass is
+// recorded as it was, and at the price of any other request of its size.
+func TestTheLogRefusesNothing(t *testing.T) {
+	const n = 3500
+	usual := make([]string, n)
+	for i := range usual {
+		usual[i] = fmt.Sprintf("a usual name %03d", i)
+	}
+	e := engine(t, `decision if input.request.method`)
+	record := func(names []string) (took time.Duration) {
+		in := getPosts()
+		in.RawQuery = strings.ReplaceAll(strings.Join(names, "&"), " ", "+")
+		for range 5 {
+			start := time.Now()
+			text, err := e.AppendInput(nil, in, noSecrets)
+			if d := time.Since(start); took == 0 || d < took {
+				took = d
+			}
+			var recorded struct {
+				Request struct{ Query map[string][]string }
+			}
+			if err := json.Unmarshal(text, &recorded); err != nil {
+				t.Fatal(err)
+			}
+			if err != nil || len(recorded.Request.Query) != n || len(recorded.Request.Query[names[n-1]]) != 1 {
+				t.Fatalf("%d names recorded, %v", len(recorded.Request.Query), err)
+			}
+		}
+		return took
+	}
+	if hostile, calm := record(testkit.Colliding(n, 1<<40)), record(usual); hostile > 3*calm+5*time.Millisecond {
+		t.Errorf("%v, and %v for usual names", hostile, calm)
 	}
 }
