@@ -20,8 +20,8 @@ func TestPlainIsTheDocument(t *testing.T) {
 		"no claims": {Identity: identity(nil)},
 		"everything": {
 			TenantID: "acme", Identity: identity(jwtverify.NewClaims(claims)), Method: "POST", Host: "h", Segments: []string{"a", "b"},
-			RawQuery: "a=1&a=%zz&b&%C3%A9=%ff;&&=x", Headers: []Header{{"x-a", "1"}, {"cookie", "a"}, {"x-a", "\xff"}, {"cookie", "b"}},
-			Route: NewRoute(RouteFields{Match: "/", Scopes: []string{"a"}}), Params: []Header{{"id", "1"}},
+			RawQuery: "a=1&a=%zz&b&%C3%A9=%ff;&&=x", Headers: []Header{{Name: "x-a", Value: "1"}, {Name: "cookie", Value: "a"}, {Name: "x-a", Value: "\xff"}, {Name: "cookie", Value: "b"}},
+			Route: NewRoute(RouteFields{Match: "/", Scopes: []string{"a"}}), Params: []Header{{Name: "id", Value: "1"}},
 			Body: Body{ContentType: "application/json", Bytes: []byte(`{"a": [1, 2.50, "x"]}`)},
 			Attributes: func() (any, error) {
 				return map[string]any{"source": map[string]any{"port": "1"}, "list": []any{true}}, nil
