@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -75,11 +76,8 @@ func (e *Engine) trace(ctx context.Context, input ast.Value, x *Explanation) {
 // indentJSON writes a value as JSON, or why it has none.
 func indentJSON(v ast.Value) string {
 	native, err := ast.JSON(v)
-	if err != nil {
-		return err.Error()
-	}
-	text, err := json.MarshalIndent(native, "", "  ")
-	if err != nil {
+	text, unwritten := json.MarshalIndent(native, "", "  ")
+	if err := errors.Join(err, unwritten); err != nil {
 		return err.Error()
 	}
 	return string(text)
