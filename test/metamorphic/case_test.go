@@ -81,10 +81,15 @@ func (s *scenario) write(file string) error {
 
 // tokens are comments that show what the tokens hold.
 func (s *scenario) tokens() (comments string) {
+	seen := map[string]bool{}
 	for _, st := range s.Steps {
 		for _, q := range st.Requests {
 			for _, h := range q.Headers {
 				for _, token := range regexp.MustCompile(`[\w-]+\.[\w-]+\.`).FindAllString(h[1], -1) {
+					if seen[token] {
+						continue
+					}
+					seen[token] = true
 					parts := strings.Split(token, ".")
 					header, _ := base64.RawURLEncoding.DecodeString(parts[0]) // what can't be read is hostile
 					claims, _ := base64.RawURLEncoding.DecodeString(parts[1])

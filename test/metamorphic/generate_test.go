@@ -305,7 +305,7 @@ func (g *generator) needs(match string) map[string]any {
 		r["all_roles"] = pick(g, []string{"editor"}, []string{"admin", "editor"})
 	}
 	if g.chance(25) {
-		r["workspace"] = pick(g, "header:X-Workspace", "header:X.Org_Id", "query:workspace", "query:work space", "query:Org")
+		r["workspace"] = pick(g, "header:X-Workspace", "header:X.Org_Id", "query:workspace", "query:workspace", "query:work space", "query:Org", "query:a[org]")
 		for _, name := range []string{"{id}", "{name}"} {
 			if strings.Contains(match, name) && g.chance(70) {
 				r["workspace"] = name

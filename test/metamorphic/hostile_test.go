@@ -82,10 +82,11 @@ func (g *generator) disturb(w *world, t *tenant, r *request) {
 	case 6:
 		g.duplicate(t, r)
 	case 7:
-		r.Path += pick(g, "?", "&") + pick(g, "workspace=ws_1", "workspace=ws_2", "%77orkspace=ws_2", "workspace", "work+space=ws_1", "work%20space=ws_1",
-			"flag=1", "flag=1&flag=2", "fl%61g=1", "%zz=1", "a=%ff", "&&", "workspace==ws_2", "flag", "=1")
+		r.Path += pick(g, "?", "&") + pick(g, "workspace=ws_1", "workspace=ws_2", "Workspace=ws_2", "workspace[]=ws_2", "q=1;workspace=ws_2", "%77orkspace=ws_2", "workspace%00=ws_2", "work%u0073pace=ws_2", "+workspace=ws_2", "workspace",
+			"work+space=ws_1", "work%20space=ws_1", "work_space=ws_2", "org=ws_1", "ORG=ws_1", "flag=1", "flag=1&flag=2", "fl%61g=1", "%zz=1", "a=%ff", "workspace%5B0%5D=ws_2", "workspace.x=ws_2", "&&", "workspace==ws_2", "workspace%3Dws_2", "flag", "=1",
+			"WORKSPACE=ws_1", "q=%3Bworkspace%3Dws_2", "workspace[x]=ws_1", "[workspace]=ws_2", "workspace]=v", "work%C5%BFpace=v", "work.space=v", "work-space=v", "%09workspace=v", "workspace%00x=v", "%U0077orkspace=v", "%u0077ork%73pace=v", "a=%u0077;%u0077orkspace=v", "%u0041%zz=1", "filter[workspace]=v", "q=a;b", ";workspace", "workspace=ws_1;", "xworkspace=v", "a[org]=1", "org[a]=1")
 	case 8:
-		r.Headers = append(r.Headers, [2]string{pick(g, "x-workspace", "X-Workspace"), pick(g, "ws_1", "ws_2", "", "ws_1,ws_2")})
+		r.Headers = append(r.Headers, [2]string{pick(g, "x-workspace", "X-Workspace", "x_workspace", "x.workspace", "x-org-id", "x.org_id", "X-ORG-ID", "x!workspace", "x-org_id"), pick(g, "ws_1", "ws_1", "ws_2", "", "ws_1,ws_2", "ws_1;x")})
 	}
 }
 
@@ -169,6 +170,7 @@ func (g *generator) spoil(w *world, k *token) {
 			k.claims = set(k.claims, "iss", text(t.issuers[0]))
 			k.signer = t.signers[0]
 			k.header = set(set(k.header, "alg", text(k.signer.alg)), "kid", text(k.signer.kid))
+			k.claims = t.member(k.claims, "tenant_id", text(pick(g, t.id, t.tenantIDs[0])))
 		}
 	}
 }

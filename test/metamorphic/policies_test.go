@@ -35,7 +35,8 @@ var specified = map[string]oracle.Policy{
 	"meta/parts": func(in oracle.Input) oracle.Decision {
 		id, named := in.Params["id"]
 		ofTenant := in.Host == "acme.example" || in.Host == "globex.example"
-		return oracle.Decision{Allowed: in.Headers["x-flag"] == "on" ||
+		closed := slices.Contains(in.Plain, "admin") || len(in.Plain) > 1 && in.Plain[1] == "items"
+		return oracle.Decision{Allowed: in.Headers["x-flag"] == "on" && !closed ||
 			slices.Equal(in.Query["flag"], []string{"1"}) ||
 			len(in.Segments) > 1 && in.Segments[1] == "x" && in.Route != nil && in.Route.Public ||
 			named && in.Identity != nil && id == in.Identity.WorkspaceID && ofTenant}

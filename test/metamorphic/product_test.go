@@ -127,10 +127,10 @@ func (s *snapshots) authorizer(cfg *config.Config) (*extauthz.Authorizer, func()
 			return nil, nil, err
 		}
 	}
-	required := tenants.SharedIssuers(cfg.Tenants, cfg.Dir)
+	required, others := tenants.SharedIssuers(cfg.Tenants, cfg.Dir), tenants.OthersIDs(cfg.Tenants, cfg.Dir)
 	var list []*tenants.Tenant
 	for i := range cfg.Tenants {
-		shared.RequireTenantID = required[cfg.Tenants[i].ID]
+		shared.RequireTenantID, shared.OthersIDs = required[cfg.Tenants[i].ID], others[cfg.Tenants[i].ID]
 		t, err := cfg.Tenants[i].Build(cfg.Dir, shared)
 		if err != nil {
 			return nil, nil, err

@@ -43,6 +43,11 @@ func (r *running) use(ctx context.Context, st step) error {
 		maps.Copy(policy, given)
 	}
 	st.Config["policy"] = policy
+	// A tenant that no request means, to see what is in force.
+	marker := fmt.Sprintf("number-%d", r.number)
+	tenants := maps.Clone(st.Config["tenants"].(map[string]any))
+	tenants[marker] = map[string]any{"issuer": "https://nobody.example", "audience": "nobody", "key": strings.Repeat("nobody's secret ", 3) + marker, "type": "HS256"}
+	st.Config["tenants"] = tenants
 	text, err := yamlText(st.Config)
 	if err != nil {
 		return err
@@ -59,10 +64,6 @@ func (r *running) use(ctx context.Context, st step) error {
 	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
 		return err
 	}
-	before, err := r.generation(ctx)
-	if err != nil {
-		return err
-	}
 	if err := os.Rename(file+".new", file); err != nil {
 		return err
 	}
@@ -71,8 +72,7 @@ func (r *running) use(ctx context.Context, st step) error {
 	}
 	r.service.Reload()
 	for {
-		now, err := r.generation(ctx)
-		if err != nil || now > before {
+		if inForce, err := r.serves(ctx, marker); err != nil || inForce {
 			return err
 		}
 		select {
@@ -107,24 +107,20 @@ func (r *running) start(ctx context.Context, file string) error {
 	return nil
 }
 
-// generation is how many configurations came into force; 0 before the first.
-func (r *running) generation(ctx context.Context) (int, error) {
-	if r.service == nil {
-		return 0, nil
-	}
+// serves tells whether the configuration in force has a tenant.
+func (r *running) serves(ctx context.Context, tenant string) (bool, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/readyz?verbose", r.service.AdminAddress()), nil)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	defer response.Body.Close()
-	var state struct {
-		Reload struct{ Generation int } `json:"reload"`
-	}
-	return state.Reload.Generation, errors.Join(json.NewDecoder(response.Body).Decode(&state))
+	var state struct{ Tenants []struct{ ID string } }
+	err = json.NewDecoder(response.Body).Decode(&state)
+	return slices.ContainsFunc(state.Tenants, func(t struct{ ID string }) bool { return t.ID == tenant }), err
 }
 
 // The same scenarios for the real service: what is between the file and the

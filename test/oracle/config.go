@@ -69,8 +69,9 @@ type tenant struct {
 	PathReadings *readings         `yaml:"path_readings"`
 	Routes       []*Route          `yaml:"routes"`
 
-	keys       []key
-	tenantIDOf bool // the token must say whose it is
+	keys     []key
+	mustName bool // the token must say whose it is: another tenant's look alike
+	others   list // what the tokens of those others say
 }
 
 // Route is one entry of the routes.
@@ -130,7 +131,12 @@ func New(config string, files map[string]string, policies map[string]Policy, now
 	}
 	for _, t := range o.tenants {
 		for _, u := range o.tenants {
-			t.tenantIDOf = t.tenantIDOf || t != u && t.mixedUpWith(u)
+			if t != u && t.mixedUpWith(u) {
+				t.mustName = true
+				if !slices.Equal(u.TenantIDs, list{"*"}) {
+					t.others = append(t.others, u.TenantIDs...)
+				}
+			}
 		}
 	}
 	if name := o.file.Revocation.File; name != "" {

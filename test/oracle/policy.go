@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,45 +34,66 @@ func Default(in Input) Decision {
 	return Decision{Allowed: true}
 }
 
-// ofWorkspace tells whether the request names the token's workspace, once and
-// in no other spelling beside.
+// ofWorkspace tells whether the request names the token's workspace once, and
+// nothing beside it that some server reads as the same name.
 func (in Input) ofWorkspace(place, own string) bool {
-	var named []string
+	var named, spelled []string
 	if name, found := strings.CutPrefix(place, "header:"); found {
 		for _, h := range in.requested.headers {
-			if sameToServers(h[0], strings.ToLower(name)) {
+			if h[0] == strings.ToLower(name) {
 				named = append(named, h[1])
+			}
+			if sameToServers(h[0], name) {
+				spelled = append(spelled, strings.Split(strings.ReplaceAll(h[1], ";", ","), ",")...)
 			}
 		}
 	} else if name, found := strings.CutPrefix(place, "query:"); found {
-		named = in.requested.queryAs(name)
+		named, spelled = in.Query[name], in.spellings(name)
 	} else if !in.unsure {
 		named = []string{in.Params[strings.Trim(place, "{}")]}
+		spelled = named
 	}
-	return len(named) == 1 && own != "" && named[0] == own
+	return len(named) == 1 && len(spelled) == 1 && own != "" && named[0] == own
 }
 
-// queryAs returns the values of all names that some common parser takes for one.
-func (q *reading) queryAs(name string) (found []string) {
-	for _, pair := range strings.FieldsFunc(q.query, func(r rune) bool { return r == '&' || r == ';' }) {
-		key, value, _ := strings.Cut(pair, "=")
-		if spelled(key) == spelled(url.QueryEscape(name)) {
-			found = append(found, formText(value))
+// spellings are all names in the query that some common parser takes for one. To
+// some a ";" ends a pair, escaped or not.
+func (in Input) spellings(name string) (found []string) {
+	for key, values := range in.Query {
+		for _, value := range values {
+			for _, pair := range strings.Split(key+"="+value, ";") {
+				if other, _, _ := strings.Cut(pair, "="); sameToParsers(other, name) {
+					found = append(found, other)
+				}
+			}
 		}
 	}
 	return found
 }
 
-var unicodeEscape = regexp.MustCompile("%u[0-9A-Fa-f]{4}")
+var (
+	unicodeEscape = regexp.MustCompile("%[uU][0-9A-Fa-f]{4}")
+	ignored       = regexp.MustCompile(`[\x00-\x20._+\[\]-]`)
+	beforeBracket = regexp.MustCompile(`^\[*([^\[\]]*)`)
+)
 
-// spelled is what is left of a name when its ways to be written are undone.
-func spelled(key string) string {
-	key = unicodeEscape.ReplaceAllStringFunc(key, func(e string) string {
-		n, _ := strconv.ParseUint(e[2:], 16, 32)
-		return url.QueryEscape(string(rune(n)))
-	})
-	key = formText(key)
-	key, _, _ = strings.Cut(key, "[")
-	key, _, _ = strings.Cut(key, "\x00")
-	return strings.Map(folded, strings.ReplaceAll(key, " ", ""))
+// sameToParsers compares names without what parsers decode once more, cut at a
+// NUL, or pass over: case, spaces and signs, and brackets with what they hold or
+// without it.
+func sameToParsers(key, name string) bool {
+	decoded := func(s string) string {
+		return unicodeEscape.ReplaceAllStringFunc(s, func(e string) string {
+			n, _ := strconv.ParseUint(e[2:], 16, 32)
+			return string(rune(n))
+		})
+	}
+	plainly := func(s string) string {
+		s, _, _ = strings.Cut(decoded(s), "\x00")
+		return strings.ToLower(strings.ToUpper(s))
+	}
+	a, b := plainly(key), plainly(name)
+	letters := func(s string) string { return ignored.ReplaceAllString(s, "") }
+	outside := func(s string) string { return letters(beforeBracket.FindStringSubmatch(s)[1]) }
+	mixed := unicodeEscape.MatchString(key) && strings.Contains(decoded(key), "%") // nobody knows
+	return mixed || letters(a) == letters(b) || outside(a) == outside(b)
 }

@@ -121,20 +121,23 @@ func withoutExtension(path []string) []string {
 	return out
 }
 
-// plain is what a path looks like when everything was done to it.
+// plain is what is left of a path when all of it was done to it, and case folded:
+// extensions are those of the last segment with a name.
 func plain(path []string) []string {
-	out := slices.Clone(path)
 	for {
-		before := slices.Clone(out)
-		out = rewrites["parameters"](out)
-		out = rewrites["trailing"](out)
-		out = withoutExtension(out)
+		out := rewrites["trailing"](rewrites["parameters"](path))
+		last := len(out) - 1
+		if last > 0 && out[last] == "" {
+			last--
+		}
+		copy(out, withoutExtension(out[:last+1]))
 		for i := range out {
 			out[i] = strings.Map(folded, out[i])
 		}
-		if slices.Equal(before, out) {
+		if slices.Equal(path, out) {
 			return out
 		}
+		path = out
 	}
 }
 

@@ -67,11 +67,18 @@ func (t *tenant) verify(token string, now time.Time) (id *Identity, refusal stri
 		t.VerifyAud && !slices.ContainsFunc(audiences, accepted) ||
 		t.VerifyIss && !slices.Contains(t.Issuer, issuer) ||
 		!slices.Contains(t.TokenTypes, tokenType) ||
-		has && !slices.Equal(t.TenantIDs, list{"*"}) && !slices.Contains(t.TenantIDs, tenantID) ||
-		!has && t.tenantIDOf {
+		has && !t.acceptsID(tenantID) || !has && t.mustName {
 		return nil, bad
 	}
 	return id, ""
+}
+
+// acceptsID: "*" is any tenant_id but those of tenants whose tokens look alike.
+func (t *tenant) acceptsID(id string) bool {
+	if slices.Equal(t.TenantIDs, list{"*"}) {
+		return id == t.id || !slices.Contains(t.others, id)
+	}
+	return slices.Contains(t.TenantIDs, id)
 }
 
 // joseHeader takes what says how to verify (RFC 7515, 4.1). What would change

@@ -14,7 +14,11 @@ claims := {"allowed": false, "reason": "upgrade", "http_status": 402} if {
 # Parts of a request, with a route or without.
 default parts := false
 
-parts if input.request.headers["x-flag"] == "on"
+parts if {
+	input.request.headers["x-flag"] == "on"
+	not "admin" in input.request.plain_segments
+	not input.request.plain_segments[1] == "items"
+}
 
 parts if input.request.query.flag == ["1"]
 
