@@ -65,7 +65,10 @@ func (t TLS) Enabled() bool { return t.CertFile != "" }
 // Admin is the HTTP listener for probes and metrics.
 type Admin struct {
 	Listen string `yaml:"listen"` // "" switches it off
-	Pprof  bool   `yaml:"pprof"`  // adds /debug/pprof
+	// Hosts are names beside addresses, localhost, names without a dot and those of
+	// a cluster that a request's Host may have: any other could be a web page's.
+	Hosts []string `yaml:"hosts"`
+	Pprof bool     `yaml:"pprof"` // adds /debug/pprof
 	// MaxSeries bounds the combinations of tenant, route and reason that checks
 	// are counted by; further ones count as "other".
 	MaxSeries int `yaml:"max_series"`

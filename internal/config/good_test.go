@@ -120,7 +120,7 @@ func everyKey(c *config.Config) {
 	}
 	c.RequireTLS = true
 	c.JWKSDir, c.JWKSDenyPrivate = dir("keys"), true
-	c.Admin = config.Admin{Listen: "[::1]:9999", Pprof: true, MaxSeries: 500}
+	c.Admin = config.Admin{Listen: "[::1]:9999", Hosts: []string{"authz.ops.example"}, Pprof: true, MaxSeries: 500}
 	c.Log = config.Log{Level: "debug", Format: "text"}
 	c.Limits = config.Limits{MaxInFlight: 100, MaxInFlightBytes: 128 * config.KiB, MaxRequestBytes: 64 * config.KiB, MaxQueryNames: 50, MaxObjectNames: 200_000}
 	c.Caches = config.Caches{Decisions: config.GiB}

@@ -87,6 +87,7 @@ func (k *checker) listeners() {
 			k.fault("admin.listen", "is the address of listen too: write another port")
 		}
 	}
+	k.adminHosts()
 	t := k.c.TLS
 	if problem != "" || listen.local || t.CertFile != "" || t.KeyFile != "" || k.d.bad["tls"] || k.d.under["tls"] {
 		return
@@ -96,4 +97,20 @@ func (k *checker) listeners() {
 		return
 	}
 	k.warn("listen", "is not a loopback address and has no TLS: tokens cross the network in clear; set tls.cert_file and tls.key_file, or listen on 127.0.0.1")
+}
+
+// adminHosts checks the names and puts them into the one form that a request's is
+// compared in.
+func (k *checker) adminHosts() {
+	for i, text := range k.c.Admin.Hosts {
+		name, err := tenants.ParseHost(text)
+		switch field := "admin.hosts[" + strconv.Itoa(i) + "]"; {
+		case strings.Contains(text, "*"):
+			k.fault(field, "is %s, and wildcards are not for the admin listener: write each name, like authz.ops.example", quoteShort(text))
+		case err != nil || strings.Contains(text, ":"):
+			k.fault(field, "is %s: write a name without scheme and port, like authz.ops.example", quoteShort(text))
+		default:
+			k.c.Admin.Hosts[i] = name
+		}
+	}
 }

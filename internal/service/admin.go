@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -30,45 +28,18 @@ func (s *Service) adminHandler() http.Handler {
 	if s.observe.metrics != nil {
 		mux.Handle("GET /metrics", s.observe.metrics)
 	}
-	mux.Handle("GET /configz", noBrowsers(s.configz))
-	mux.Handle("GET /log-level", noBrowsers(s.showLevel))
-	mux.Handle("PUT /log-level", noBrowsers(s.putLevel))
+	mux.HandleFunc("GET /configz", s.configz)
+	mux.HandleFunc("GET /log-level", s.showLevel)
+	mux.HandleFunc("PUT /log-level", s.putLevel)
 	if s.cfg.Admin.Pprof {
-		mux.Handle("/debug/pprof/", noBrowsers(pprof.Index))
-		mux.Handle("/debug/pprof/cmdline", noBrowsers(pprof.Cmdline))
-		mux.Handle("/debug/pprof/profile", noBrowsers(pprof.Profile))
-		mux.Handle("/debug/pprof/symbol", noBrowsers(pprof.Symbol))
-		mux.Handle("/debug/pprof/trace", noBrowsers(pprof.Trace))
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol) // as `go tool pprof` asks
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return mux
-}
-
-// noBrowsers keeps web pages out, which reach loopback through the browser of
-// whoever looks at them: by a request across origins, or by a name of their own
-// that they let point to this address (DNS rebinding).
-func noBrowsers(next http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		site := r.Header.Get("Sec-Fetch-Site")
-		switch {
-		case r.Header.Get("Origin") != "" || site != "" && site != "none":
-			http.Error(w, "not for web pages", http.StatusForbidden)
-		case !trustedHost(r.Host):
-			http.Error(w, "ask by address, by localhost or by a name without dots", http.StatusForbidden)
-		default:
-			next(w, r)
-		}
-	})
-}
-
-// trustedHost tells whether nobody outside can make a name point here.
-func trustedHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return true
-	}
-	return host != "" && !strings.Contains(host, ".")
+	return guarded(mux, s.cfg.Admin.Hosts)
 }
 
 func (s *Service) configz(w http.ResponseWriter, _ *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -206,37 +207,88 @@ func TestMetricsPage(t *testing.T) {
 	}
 }
 
-// What web pages can send is refused where it could read or change something;
-// probes and scrapes come by any name.
+// adminPages are all pages of the admin listener, and one that is none.
+var adminPages = map[string]string{
+	"/livez": "GET", "/readyz": "GET", "/readyz?verbose": "GET", "/metrics": "GET", "/configz": "GET", "/log-level": "PUT",
+	"/debug/pprof/": "GET", "/debug/pprof/profile?seconds=1": "GET", "/debug/pprof/symbol": "POST", "/debug/pprof/goroutine": "GET", "/nothing": "GET",
+}
+
+// What a web page of another origin can send is refused on every page. Probes and
+// scrapes come by addresses and by names that are nobody's outside.
 func TestAdminGuard(t *testing.T) {
-	r, _ := observed(t, "")
+	r, _ := observedWith(t, "admin: {listen: 127.0.0.1:0, pprof: true, hosts: [authz.ops.example]}\n", "")
+	const chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+	set := func(pairs ...string) func(*http.Request) {
+		return func(r *http.Request) {
+			for i := 0; i < len(pairs); i += 2 {
+				r.Header.Set(pairs[i], pairs[i+1])
+			}
+		}
+	}
+	host := func(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
+	own := "http://" + r.AdminAddress().String()
 	for name, change := range map[string]func(*http.Request){
-		"rebinding":          func(r *http.Request) { r.Host = "evil.example:9192" },
-		"another origin":     func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") },
-		"an opaque origin":   func(r *http.Request) { r.Header.Set("Origin", "null") },
-		"fetched by a page":  func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
-		"a page of its own":  func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") },
-		"a name with a port": func(r *http.Request) { r.Host = "127.0.0.1.evil.example:9192" },
+		"rebinding":                      host("evil.example:9192"),
+		"a name that begins as ours":     host("127.0.0.1.evil.example:9192"),
+		"a name that ends nearly so":     host("evil.mysvc.example"),
+		"a name of no letters":           host("127.0.0.1.nip.io"),
+		"a sibling of a configured name": host("www.authz.ops.example"),
+		"another origin":                 set("Origin", "https://evil.example"),
+		"an opaque origin":               set("Origin", "null"),
+		"an origin with our host in it":  set("Origin", own+".evil.example"),
+		"an origin of another port":      set("Origin", "http://127.0.0.1:1"),
+		"an extension's origin":          set("Origin", "chrome-extension://"+r.AdminAddress().String()),
+		"fetched by a page":              set("Sec-Fetch-Site", "cross-site"),
+		"fetched by a sibling":           set("Sec-Fetch-Site", "same-site"),
+		"fetched by something new":       set("Sec-Fetch-Site", "nearby"),
+		"our origin, and another's page": set("Origin", own, "Sec-Fetch-Site", "cross-site"),
+		"our page, and another origin":   set("Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"),
+		"an image without anything":      set("User-Agent", chrome),
+		"a link from elsewhere":          set("Referer", "https://evil.example/"),
+		"two origins":                    func(r *http.Request) { r.Header["Origin"] = []string{own, "https://evil.example"} },
 	} {
-		for path, method := range map[string]string{"/configz": "GET", "/log-level": "PUT"} {
+		for path, method := range adminPages {
 			if status, _ := ask(t, r, method, path, "debug", change); status != http.StatusForbidden {
 				t.Errorf("%s: %s %s answers %d", name, method, path, status)
 			}
 		}
 	}
-	byName := func(r *http.Request) { r.Host = "ussoauthz.authz.svc.cluster.local" }
-	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
-		if status, _ := ask(t, r, "GET", path, "", byName); status != http.StatusOK {
-			t.Errorf("%s answers %d", path, status)
-		}
-	}
-	for _, host := range []string{"localhost:9192", "localhost", "[::1]:9192", "ussoauthz:9192"} {
-		if status, _ := ask(t, r, "GET", "/configz", "", func(r *http.Request) { r.Host = host }); status != http.StatusOK {
-			t.Errorf("%s is refused: %d", host, status)
+	for name, change := range map[string]func(*http.Request){
+		"by address": nil, "localhost with a port": host("localhost:9192"), "localhost": host("localhost"), "IPv6": host("[::1]:9192"), "IPv6 without a port": host("[2001:db8::1]"),
+		"a short name": host("ussoauthz:9192"), "a service": host("ussoauthz.authz.svc:9192"), "a service in full": host("ussoauthz.authz.svc.cluster.local"), "a trailing dot": host("ussoauthz.authz.svc.cluster.local."),
+		"an internal name": host("Authz.corp.internal"), "a name below localhost": host("app.localhost:9192"), "a configured name": host("AUTHZ.ops.example:443"),
+		"a page of ours": set("User-Agent", chrome, "Origin", own, "Sec-Fetch-Site", "same-origin"), "our page's link": set("User-Agent", chrome, "Sec-Fetch-Site", "same-origin", "Referer", own+"/configz"),
+		"the address bar": set("User-Agent", chrome, "Sec-Fetch-Site", "none"), "our page, in clear": set("User-Agent", chrome, "Origin", own),
+		"a probe": set("User-Agent", "kube-probe/1.34"), "a scrape": set("User-Agent", "Prometheus/3.11.0"), "a link of ours": set("Referer", own+"/metrics"),
+	} {
+		for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200, "/configz": 200, "/debug/pprof/goroutine": 200, "/nothing": 404} {
+			if status, _ := ask(t, r, "GET", path, "", change); status != want {
+				t.Errorf("%s: %s answers %d", name, path, status)
+			}
 		}
 	}
 	if status, _ := ask(t, r, "POST", "/log-level", "debug", nil); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST answers %d", status)
+	}
+}
+
+// A probe in HTTP/1.0 names no host, and no browser does that.
+func TestAdminWithoutAHost(t *testing.T) {
+	r, _ := observed(t, "")
+	conn, err := net.Dial("tcp", r.AdminAddress().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte("GET /readyz HTTP/1.0\r\n\r\n"))
+	text, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(text), "HTTP/1.0 200") {
+		t.Errorf("%v: %s", err, text)
+	}
+	for _, header := range []string{"X-Content-Type-Options: nosniff", "Cross-Origin-Resource-Policy: same-origin", "X-Frame-Options: DENY"} {
+		if !strings.Contains(string(text), header) {
+			t.Errorf("no %s", header)
+		}
 	}
 	if status, _ := ask(t, r, "GET", "/debug/pprof/", "", nil); status != http.StatusNotFound {
 		t.Errorf("pprof is there without being asked for: %d", status)
