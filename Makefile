@@ -70,11 +70,22 @@ uncached: ## the same answers with every cache switched off
 interop: ## a real OpenID provider and the real USSO SDK; needs node and python3
 	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/...
 
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 || \
+	  { echo "the test of the admin listener needs chromium on the PATH: install it" >&2; exit 1; }
+
+.PHONY: browser
+browser: chromium ## what a real browser can send to the admin listener
+	$(GO) test -count 1 -timeout 5m -tags browser -run TestBrowser ./internal/service
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags interop ./test/interop/...
+	$(GO) vet -tags browser ./internal/service
 	@test -x $(TOOLS)/staticcheck || GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck -tags interop ./...
 
