@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
@@ -61,10 +60,12 @@ type Engine struct {
 	methods  *grpcbody.Methods // nil: no descriptor set
 	bounds   bounds
 	revision string
-	unloaded bool                    // no policy yet
-	mask     *rego.PreparedEvalQuery // of the decision log; nil: none
-	cache    *decisionCache          // nil: none
-	guard    *guard                  // nil: no call of the policy outruns its time
+	unloaded bool           // no policy yet
+	mask     *query         // of the decision log; nil: none
+	cache    *decisionCache // nil: none
+	guard    *guard         // nil: no policy
+	slow     bool           // a call of the policy may outrun its time
+	sized    clientSized
 
 	// permitted is the embedded policy's decision where Input.permitted says yes:
 	// nothing else of the input has a part in it, so that one is kept for all.
@@ -152,11 +153,11 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		},
 		revision: sources.revision,
 		mask:     mask,
+		guard:    newGuard(),
+		slow:     len(analysis.Slow) > 0,
+		sized:    reads.clientSized(),
 
 		entrypoint: ref,
-	}
-	if len(analysis.Slow) > 0 {
-		e.guard = newGuard()
 	}
 	if analysis.Cacheable {
 		e.cache = newDecisionCache(cfg.DecisionCache)
@@ -164,7 +165,7 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	if e.cache != nil && sources.permitted && cfg.Entrypoint == DefaultEntrypoint {
 		// Where a busy machine takes longer than the time limit, that is no fault of
 		// the configuration: each request asks then.
-		if d := e.decideOn(ctx, "", permittedInput); d.Err == nil {
+		if d := e.decideOn(ctx, "", permittedInput, false); d.Err == nil {
 			e.permitted = d.clone()
 		}
 	}
@@ -228,14 +229,15 @@ func (e *Engine) decideCached(ctx context.Context, q *question) Decision {
 
 // evaluate asks the policy.
 func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
-	if e.guard != nil {
+	beside := e.slow || e.sized.of(q.in) > inlineBytes
+	if beside {
 		q.detach()
 	}
 	input, err := e.reads.document(q)
 	if err != nil {
 		return noInput(err)
 	}
-	return e.decideOn(ctx, q.in.TenantID, input)
+	return e.decideOn(ctx, q.in.TenantID, input, beside)
 }
 
 // noInput is the decision where there is no input document.
@@ -246,14 +248,15 @@ func noInput(err error) Decision {
 	return fault(fmt.Errorf("building the input: %w", err))
 }
 
-// decideOn evaluates the entrypoint for an input document of a tenant.
-func (e *Engine) decideOn(ctx context.Context, tenant string, input ast.Value) Decision {
+// decideOn evaluates the entrypoint for an input document of a tenant, beside
+// the request or within it.
+func (e *Engine) decideOn(ctx context.Context, tenant string, input ast.Value, beside bool) Decision {
 	var value ast.Value
 	var err error
-	if e.guard == nil {
-		value, err = e.eval(ctx, e.limit(ctx), input)
-	} else {
+	if beside {
 		value, err = e.evalBeside(ctx, tenant, input)
+	} else {
+		value, err = e.eval(ctx, e.limit(ctx), input)
 	}
 	if err != nil {
 		return fault(err)

@@ -10,6 +10,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 	operand "github.com/open-policy-agent/opa/v1/topdown/builtins"
 	"github.com/open-policy-agent/opa/v1/util"
+	graphql "github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/lexer"
 )
 
 const (
@@ -269,80 +271,22 @@ func depthOf(value ast.Value, most int) (deepest int) {
 	return deepest + 1
 }
 
-// graphqlSize counts as the lexer does: names, numbers, texts and signs; not
-// what stands in comments and texts. Brackets that don't fit count as if they did.
+// graphqlSize counts with the parser's own lexer, up to where the parser would
+// give up or the limit is passed. Brackets that don't fit count as if they did.
 func graphqlSize(text string) (tokens, deepest int) {
-	depth := 0
-	for i := 0; i < len(text); {
-		switch c := text[i]; {
-		case c == '#':
-			i += lengthUntil(text[i:], "\n\r")
-			continue
-		case strings.HasPrefix(text[i:], `"""`):
-			tokens++
-			i += blockLength(text[i:])
-			continue
-		case c == '"':
-			tokens++
-			i += textLength(text[i:])
-			continue
-		case strings.IndexByte("{[(", c) >= 0:
-			tokens++
+	lex := lexer.New(&graphql.Source{Input: text})
+	for depth := 0; tokens <= maxGraphQL; tokens++ {
+		token, err := lex.ReadToken()
+		if err != nil || token.Kind == lexer.EOF {
+			break
+		}
+		switch token.Kind {
+		case lexer.BraceL, lexer.BracketL, lexer.ParenL:
 			depth++
 			deepest = max(deepest, depth)
-		case strings.IndexByte("}])", c) >= 0:
-			tokens++
+		case lexer.BraceR, lexer.BracketR, lexer.ParenR:
 			depth = max(0, depth-1)
-		case strings.IndexByte(" \t\n\r,", c) >= 0:
-		case graphqlName(c):
-			tokens++
-			for i+1 < len(text) && graphqlName(text[i+1]) {
-				i++
-			}
-		default:
-			tokens++
 		}
-		i++
 	}
 	return tokens, deepest
-}
-
-func graphqlName(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-func lengthUntil(text, chars string) int {
-	if i := strings.IndexAny(text, chars); i >= 0 {
-		return i
-	}
-	return len(text)
-}
-
-// blockLength is how long a text in three quotation marks is, with them.
-func blockLength(text string) int {
-	for i := 3; i < len(text); i++ {
-		switch {
-		case strings.HasPrefix(text[i:], `\"""`):
-			i += 3
-		case strings.HasPrefix(text[i:], `"""`):
-			return i + 3
-		}
-	}
-	return len(text)
-}
-
-// textLength is how long a text in quotation marks is, with them. It ends with
-// its line, where the lexer gives up.
-func textLength(text string) int {
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		case '\n', '\r':
-			return i
-		}
-	}
-	return len(text)
 }

@@ -41,7 +41,7 @@ func TestRefusedCalls(t *testing.T) {
 			return fmt.Sprintf(`"d%d":{"allOf":[{"$ref":"#/d/%%64%d"},{"$ref":"#/%%64/d%d"}]}`, i, i+1, i+1)
 		}) + `}`},
 		{"a schema that refers to itself", `json.match_schema({}, input.parsed_body)`, `{"$ref":"#"}`},
-		{"patterns", `strings.replace_n(input.parsed_body, "a")`, joined("{", "}", 50_000, func(i int) string { return fmt.Sprintf(`"%08x":"b"`, i) })},
+		{"patterns", `strings.replace_n({x: "b" | some x in input.parsed_body}, "a")`, joined("[", "]", 20_000, func(i int) string { return fmt.Sprintf(`"%08x"`, i) })},
 		{"a cutset", `trim(input.parsed_body, input.parsed_body)`, `"` + strings.Repeat("é", 100_000) + `"`},
 		{"a list in a list", `object.subset(input.parsed_body.a, input.parsed_body.b)`, `{"a":` + joined("[", "]", 20_000, func(int) string { return "1" }) + `,"b":` + joined("[", "]", 10_000, func(i int) string { return fmt.Sprint(1 + i/9999) }) + `}`},
 		{"a list in a list, below", `object.subset({"x": input.parsed_body.a}, {"x": input.parsed_body.b})`, `{"a":` + joined("[", "]", 20_000, func(int) string { return "1" }) + `,"b":` + joined("[", "]", 10_000, func(i int) string { return fmt.Sprint(1 + i/9999) }) + `}`},
@@ -55,7 +55,7 @@ func TestRefusedCalls(t *testing.T) {
 		{"texts that collide, of a text", `object.filter({}, split(input.parsed_body, ","))`, `"` + strings.Join(colliding, ",") + `"`},
 		{"lists that collide", `object.remove({}, input.parsed_body)`, permutations},
 		{"paths that collide", `json.remove({}, input.parsed_body)`, permutations},
-		{"pretty JSON", `json.marshal_with_options(input.parsed_body, {"pretty": true})`, strings.Repeat("[", 9000) + strings.Repeat("]", 9000)},
+		{"pretty JSON", `json.marshal_with_options(json.unmarshal(input.parsed_body), {"pretty": true})`, `"` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `"`},
 		{"patches at the front", `json.patch(input.parsed_body, [{"op": "add", "path": "/0", "value": x} | some x in input.parsed_body])`, addresses},
 		{"patches that double", `json.patch(input.parsed_body, [{"op": "copy", "from": "", "path": sprintf("/%d", [x])} | some x in numbers.range(1, 40)])`, `{}`},
 		{"a pattern", `regex.match(input.parsed_body, "a")`, `"((a{1,30}){1,30}b?){1}` + strings.Repeat("(c{1000})", 50) + `"`},

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // Mask is a change to a record of the decision log, in the form of OPA's rules
@@ -33,7 +33,7 @@ var maskPackage = ast.MustParseRef("data.system.log")
 // package. Its input is an event of the decision log and not a request, so the
 // modules of that package are taken out of the others and compiled without the
 // request's schema.
-func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module, store storage.Store) (*rego.PreparedEvalQuery, map[string]*ast.Module, error) {
+func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module, store storage.Store) (*query, map[string]*ast.Module, error) {
 	others := make(map[string]*ast.Module, len(modules))
 	for name, module := range modules {
 		if !module.Package.Path.HasPrefix(maskPackage) {
@@ -47,11 +47,14 @@ func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module
 	if compiler.Compile(modules); compiler.Failed() {
 		return nil, nil, explainCompile(compiler.Errors)
 	}
-	query, err := rego.New(rego.Query(maskPackage.String()+".mask"), rego.Compiler(compiler), rego.Store(store), accessFunction()).PrepareForEval(ctx)
+	if err := limitCalls(compiler.Modules); err != nil { // an event holds what a client sent
+		return nil, nil, err
+	}
+	query, err := newQuery(ctx, compiler, store, maskPackage.Append(ast.StringTerm("mask")))
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing the mask of the decision log: %w", err)
 	}
-	return &query, others, nil
+	return query, others, nil
 }
 
 // HasMask reports whether the policy has rules for the decision log.
@@ -71,14 +74,14 @@ func (e *Engine) Mask(ctx context.Context, event map[string]any) (masks []Mask, 
 	}()
 	ctx, cancel := context.WithTimeout(ctx, maskTimeout)
 	defer cancel()
-	results, err := e.mask.Eval(ctx, rego.EvalInput(event))
+	value, err := e.maskOf(ctx, event)
 	if err != nil {
 		return nil, fmt.Errorf("evaluating data.system.log.mask: %w", err)
 	}
-	if len(results) == 0 { // undefined, as OPA has it
+	if value == nil { // undefined, as OPA has it
 		return nil, nil
 	}
-	list, ok := results[0].Expressions[0].Value.([]any)
+	list, ok := value.([]any)
 	if !ok {
 		return nil, errors.New("data.system.log.mask is no set")
 	}
@@ -90,6 +93,21 @@ func (e *Engine) Mask(ctx context.Context, event map[string]any) (masks []Mask, 
 		masks = append(masks, mask)
 	}
 	return masks, nil
+}
+
+// maskOf evaluates the rule until ctx ends.
+func (e *Engine) maskOf(ctx context.Context, event map[string]any) (any, error) {
+	input, err := ast.InterfaceToValue(event)
+	if err != nil {
+		return nil, err
+	}
+	cancel := topdown.NewCancel()
+	defer context.AfterFunc(ctx, cancel.Cancel)()
+	value, err := e.mask.run(ctx, input, cancel)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return ast.JSON(value)
 }
 
 // readMask reads a path alone, which is a removal, or an object of op, path and

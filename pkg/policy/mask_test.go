@@ -111,3 +111,12 @@ func TestAppendInput(t *testing.T) {
 		t.Errorf("%v", request)
 	}
 }
+
+// An event holds what a client sent: the functions of a mask have their limits too.
+func TestMaskWithinLimits(t *testing.T) {
+	e := masked(t, `mask contains "/sub" if graphql.parse_query(input.query)`)
+	masks, err := e.Mask(t.Context(), map[string]any{"query": "{a(x:" + strings.Repeat("[", 1_000_000)})
+	if err == nil || !strings.Contains(err.Error(), "graphql.parse_query") {
+		t.Errorf("%v (%v)", masks, err)
+	}
+}

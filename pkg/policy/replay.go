@@ -43,7 +43,7 @@ func (e *Engine) Replay(ctx context.Context, recorded []byte) (Decision, Explana
 		return Decision{}, x, fmt.Errorf("reading the recorded input: %w", err)
 	}
 	tenant, _ := member(document, "tenant")["id"].(string)
-	decision := e.decideOn(ctx, tenant, input)
+	decision := e.decideOn(ctx, tenant, input, e.slow)
 	e.trace(ctx, input, &x)
 	return decision, x, nil
 }
