@@ -15,8 +15,10 @@ import (
 // takes the square of their number.
 const (
 	fewElements = 128     // are not worth a look
-	maxProbes   = 1 << 19 // of a set that one call fills
+	maxProbes   = 1 << 18 // of a set that one call fills
 	textProbes  = 8       // for each text: honest ones share no hash
+	longNumber  = 18      // digits: longer ones are compared digit by digit,
+	longProbes  = 16      // which takes so many times as long
 )
 
 var errCrowded = errors.New("too many elements share a hash")
@@ -25,10 +27,15 @@ var errCrowded = errors.New("too many elements share a hash")
 type elementHashes struct {
 	list  []int
 	mixed bool // not texts alone
+	long  bool // numbers of many digits among them
 }
 
 func (h *elementHashes) add(term *ast.Term) {
-	if _, ok := term.Value.(ast.String); !ok {
+	switch v := term.Value.(type) {
+	case ast.String:
+	case ast.Number:
+		h.mixed, h.long = true, h.long || len(v) > longNumber
+	default:
 		h.mixed = true
 	}
 	h.list = append(h.list, term.Value.Hash())
@@ -55,8 +62,11 @@ func (h *elementHashes) check() error {
 	}
 	slices.Sort(h.list)
 	budget := maxProbes
-	if !h.mixed {
+	switch {
+	case !h.mixed:
 		budget = textProbes*n + fewElements
+	case h.long:
+		budget /= longProbes
 	}
 	last := h.list[0] - 1
 	for _, hash := range h.list {
