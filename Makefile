@@ -165,8 +165,15 @@ $(TOOLS)/istioctl-$(ISTIOCTL):
 	@echo "building istioctl $(ISTIOCTL), which takes ten minutes"
 	GOBIN=$(TOOLS) $(GO) install -p 1 istio.io/istio/istioctl/cmd/istioctl@$(ISTIOCTL) && touch $@
 
+# What istiod would send to a proxy: its own code around a small program.
+$(TOOLS)/istiod-$(ISTIOCTL): test/mesh/testdata/istiod/main.go
+	@echo "building istiod's translation $(ISTIOCTL), which takes ten minutes"
+	dir=$$(mktemp -d) && trap "rm -rf $$dir" EXIT && cp $< $$dir && cd $$dir && GOWORK=off $(GO) mod init istiod && \
+	  GOWORK=off $(GO) mod edit -require=istio.io/istio@$(ISTIOCTL) && \
+	  GOWORK=off $(GO) build -mod=mod -p 1 -o $(TOOLS)/istiod . && touch $@
+
 .PHONY: mesh-check
-mesh-check: $(TOOLS)/egctl-$(EGCTL) $(TOOLS)/istioctl-$(ISTIOCTL) ## the manifests by egctl and istioctl; UPDATE=1 renews what they say
+mesh-check: $(TOOLS)/egctl-$(EGCTL) $(TOOLS)/istioctl-$(ISTIOCTL) $(TOOLS)/istiod-$(ISTIOCTL) ## the manifests by egctl and istioctl; UPDATE=1 renews what they say
 	$(GO) vet -tags mesh ./test/mesh
 	$(GO) test -count 1 -timeout 10m -tags mesh ./test/mesh $(if $(UPDATE),-update)
 

@@ -21,18 +21,33 @@ type golden struct {
 	name   string
 	tool   string   // its version is a variable of the Makefile
 	inputs []string // patterns, from the root
+	proxy  string   // of istiod: which one it is for
 }
 
 const (
 	gatewayManifest = "envoy/envoy-gateway/gateway.yaml"
 	routeManifest   = "envoy/envoy-gateway/tenant-of-a-route.yaml"
 	cluster         = "test/mesh/testdata/cluster.yaml"
+	istioCluster    = "test/mesh/testdata/istio-cluster.yaml"
+	meshManifest    = "envoy/istio/mesh-config.yaml"
+	istiodProgram   = "test/mesh/testdata/istiod/main.go"
 )
 
 var goldens = []golden{
-	{"envoy-gateway.yaml", "egctl", []string{gatewayManifest, cluster}},
-	{"envoy-gateway-tenant.yaml", "egctl", []string{gatewayManifest, routeManifest, cluster}},
-	{"istio.txt", "istioctl", []string{"envoy/istio/*.yaml"}},
+	{"envoy-gateway.yaml", "egctl", []string{gatewayManifest, cluster}, ""},
+	{"envoy-gateway-tenant.yaml", "egctl", []string{gatewayManifest, routeManifest, cluster}, ""},
+	{"istio.txt", "istioctl", []string{"envoy/istio/*.yaml"}, ""},
+	istiod("istiod-sidecar.yaml", "sidecar", "envoy/istio/sidecar.yaml"),
+	istiod("istiod-gateway.yaml", "gateway", "envoy/istio/gateway.yaml"),
+	istiod("istiod-waypoint.yaml", "waypoint", "envoy/istio/waypoint.yaml"),
+	istiod("istiod-gateway-hosts.yaml", "gateway", "test/mesh/testdata/istio-hosts.yaml"),
+	istiod("istiod-waypoint-ports.yaml", "waypoint", "test/mesh/testdata/istio-ports.yaml"),
+}
+
+// istiod is what Istio's control plane makes of a manifest for a proxy. The program
+// around it is an input, too.
+func istiod(name, proxy, manifest string) golden {
+	return golden{name, "istiod", []string{manifest, istioCluster, meshManifest, istiodProgram}, proxy}
 }
 
 // files are the inputs, sorted within each pattern.
@@ -56,7 +71,11 @@ func (g golden) header(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := regexp.MustCompile(`(?m)^` + strings.ToUpper(g.tool) + ` +:= (\S+)$`).FindSubmatch(makefile)
+	variable := strings.ToUpper(g.tool)
+	if g.tool == "istiod" {
+		variable = "ISTIOCTL" // one module
+	}
+	version := regexp.MustCompile(`(?m)^` + variable + ` +:= (\S+)$`).FindSubmatch(makefile)
 	if version == nil {
 		t.Fatalf("the Makefile has no version of %s", g.tool)
 	}
@@ -71,13 +90,18 @@ func (g golden) header(t *testing.T) string {
 	return fmt.Sprintf("# %s %s, inputs sha256:%x. `make mesh-check UPDATE=1` renews this file.\n", g.tool, version[1], hash.Sum(nil))
 }
 
-func (g golden) read(t *testing.T) (header, text string) {
+func readFile(t *testing.T, name string) []byte {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join("testdata", g.name))
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	header, text, _ = strings.Cut(string(file), "\n")
+	return text
+}
+
+func (g golden) read(t *testing.T) (header, text string) {
+	t.Helper()
+	header, text, _ = strings.Cut(string(readFile(t, filepath.Join("testdata", g.name))), "\n")
 	return header + "\n", text
 }
 

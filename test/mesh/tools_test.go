@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +39,7 @@ func run(t *testing.T, dir, tool string, args ...string) (string, error) {
 func TestTools(t *testing.T) {
 	for _, g := range goldens {
 		t.Run(g.name, func(t *testing.T) {
-			ask := translate
-			if g.tool == "istioctl" {
-				ask = istio
-			}
+			ask := map[string]func(*testing.T, golden) string{"egctl": translate, "istioctl": istio, "istiod": pilot}[g.tool]
 			want := g.header(t) + ask(t, g)
 			path := filepath.Join("testdata", g.name)
 			if *update {
@@ -97,6 +96,40 @@ func translate(t *testing.T, g golden) string {
 	}
 	return "xds:\n" + xds
 }
+
+// pilot returns what istiod would send to a proxy.
+func pilot(t *testing.T, g golden) string {
+	t.Helper()
+	files := g.files(t)
+	path := together(t, files[:2]) // the manifest and the cluster
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The controller of Gateways writes the address of a waypoint, and pilot reads it.
+	const class = "gatewayClassName: istio-waypoint\n"
+	text = bytes.Replace(text, []byte("spec:\n  "+class), []byte("status: {addresses: [{type: Hostname, value: waypoint.shop.svc.cluster.local}]}\nspec:\n  "+class), 1)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program, err := filepath.Abs(filepath.Join(root, ".cache", "tools", "istiod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), program, "-proxy", g.proxy, "-mesh", meshConfig(t), path)
+	command.Env = append(os.Environ(), "HOME="+t.TempDir()) // it asks for a cluster's configuration
+	var log bytes.Buffer
+	command.Stderr = &log
+	out, err := command.Output()
+	if err != nil || bytes.HasPrefix(out, []byte("clusters: []")) || !bytes.Contains(out, []byte("ext_authz")) {
+		t.Fatalf("istiod: %v\n%s\n%s", err, &log, out)
+	}
+	// Its log ends up between.
+	lines := strings.SplitAfter(string(out), "\n")
+	return strings.Join(slices.DeleteFunc(lines, logLine.MatchString), "")
+}
+
+var logLine = regexp.MustCompile(`^20\d\d-\d\d-\d\dT\S+Z\t`)
 
 // istio returns what istioctl says of the manifests, which are valid.
 func istio(t *testing.T, g golden) string {
