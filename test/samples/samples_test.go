@@ -23,6 +23,8 @@ var checks = []check{
 	{"envoy/tenants.yaml", "test/e2e/samples_test.go", `sample("tenants.yaml")`},
 	{"envoy/jwt-authn.yaml", "test/e2e/samples_test.go", `sample("jwt-authn.yaml")`},
 	{"envoy/istio/*.yaml", "test/mesh/golden_test.go", `"envoy/istio/*.yaml"`},
+	{"envoy/istio/*.yaml", "internal/envoycheck/check_test.go", `"../../envoy/*/*.yaml"`},
+	{"envoy/*.yaml", "internal/envoycheck/check_test.go", `"../../envoy/*.yaml"`},
 	{"envoy/envoy-gateway/gateway.yaml", "test/mesh/golden_test.go", `"envoy/envoy-gateway/gateway.yaml"`},
 	{"envoy/envoy-gateway/tenant-of-a-route.yaml", "test/mesh/golden_test.go", `"envoy/envoy-gateway/tenant-of-a-route.yaml"`},
 	{"demo/ussoauthz.yaml", "test/e2e/main_test.go", `"demo/ussoauthz.yaml"`},
