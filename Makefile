@@ -166,9 +166,9 @@ $(TOOLS)/istioctl-$(ISTIOCTL):
 	GOBIN=$(TOOLS) $(GO) install -p 1 istio.io/istio/istioctl/cmd/istioctl@$(ISTIOCTL) && touch $@
 
 # What istiod would send to a proxy: its own code around a small program.
-$(TOOLS)/istiod-$(ISTIOCTL): test/mesh/testdata/istiod/main.go
+$(TOOLS)/istiod-$(ISTIOCTL): test/mesh/testdata/istiod/main.go.txt
 	@echo "building istiod's translation $(ISTIOCTL), which takes ten minutes"
-	dir=$$(mktemp -d) && trap "rm -rf $$dir" EXIT && cp $< $$dir && cd $$dir && GOWORK=off $(GO) mod init istiod && \
+	dir=$$(mktemp -d) && trap "rm -rf $$dir" EXIT && cp $< $$dir/main.go && cd $$dir && GOWORK=off $(GO) mod init istiod && \
 	  GOWORK=off $(GO) mod edit -require=istio.io/istio@$(ISTIOCTL) && \
 	  GOWORK=off $(GO) build -mod=mod -p 1 -o $(TOOLS)/istiod . && touch $@
 

@@ -30,7 +30,7 @@ const (
 	cluster         = "test/mesh/testdata/cluster.yaml"
 	istioCluster    = "test/mesh/testdata/istio-cluster.yaml"
 	meshManifest    = "envoy/istio/mesh-config.yaml"
-	istiodProgram   = "test/mesh/testdata/istiod/main.go"
+	istiodProgram   = "test/mesh/testdata/istiod/main.go.txt"
 )
 
 var goldens = []golden{
