@@ -245,8 +245,8 @@ func claimValue(claim any) (string, error) {
 			return "true", nil
 		}
 		return "false", nil
-	case json.Number:
-		return v.String(), nil
+	case json.Number: // of any number of digits
+		return encodeClaim(v.String())
 	case string:
 		return encodeClaim(v)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -125,6 +126,7 @@ func tokens(t testing.TB, acme, globex *jwttest.Issuer) map[string]string {
 		"company":           {"company_id": "Café 100%"},
 		"company_crlf":      {"company_id": "a\nb"},
 		"company_number":    {"company_id": uint64(9007199254740993)},
+		"company_digits":    {"company_id": json.Number(strings.Repeat("9", 5000))},
 		"company_list":      {"company_id": []string{"a"}},
 		"many_roles":        {"roles": strings.Split(strings.Repeat("a-role-of-twenty-nine-bytes-xx,", 300)+"last", ",")},
 		"hostile_elsewhere": {"session_id": "a\r\nb", "bio": "line\nline", "tags": []string{"a\x00b"}},

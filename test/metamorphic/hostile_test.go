@@ -30,7 +30,7 @@ func (g *generator) bend(target string) string {
 
 // misread is a segment that some server takes for s.
 func (g *generator) misread(s string) string {
-	if g.chance(20) {
+	if g.chance(30) {
 		return pick(g, strings.ToUpper(s), strings.ToUpper(s[:min(1, len(s))])+s[min(1, len(s)):], strings.ToLower(s))
 	}
 	return pick(g,
@@ -73,6 +73,10 @@ func (g *generator) disturb(w *world, t *tenant, r *request) {
 	case 3:
 		r.Extensions[pick(g, "tenant", "tenant", "org", "x", "")] = pick(g, t.id, "acme", "globex", "", "ACME")
 	case 4:
+		if g.chance(40) {
+			r.Headers = append(r.Headers, [2]string{pick(g, "x_user_id", "x.user.id", "X_Roles", "x!scopes", "x-user-id", "x-tenant.id"), "root"})
+			return
+		}
 		r.Headers = append(r.Headers, [2]string{
 			pick(g, "x-user-id", "X-User-Id", "x_user_id", "x.roles", "x!scopes", "x-roles", "x-groups", "x-email", "x_plan", "x-envoy-auth-failure-mode-allowed", "x-envoy-auth-headers-to-remove", "X-Flag", "x-flag", ":path", ":authority", ":scheme", "x y", "", "x\xc3\xa9", "x-h"),
 			pick(g, "root", "on", "1", "", "a\x00b", "a\tb", "\xff", "é", "a\r\nb", r.Path, r.Host, "\x7f"),
@@ -112,7 +116,7 @@ func (g *generator) duplicate(t *tenant, r *request) {
 func (g *generator) spoil(w *world, k *token) {
 	at := func(d time.Duration) string { return fmt.Sprint(g.now.Add(d).Unix()) }
 	wrong := func() string {
-		return pick(g, `null`, `7`, `true`, `""`, `[]`, `{}`, `["x"]`, `[null]`, `"x"`, `"é"`, `"a b"`, `"a,b"`, `"a\nb"`, `["a","a b"]`, `["",""]`, `["","read:posts"]`, `" "`, `"`+strings.Repeat("r", 4097)+`"`, `["`+strings.Repeat(`x","`, 4095)+`x"]`, `"\u0000"`, `"\u007f"`, `"\u0085"`)
+		return pick(g, `null`, `7`, `true`, `""`, `[]`, `{}`, `["x"]`, `[null]`, `"x"`, `"é"`, `"a b"`, `"a,b"`, `"a\nb"`, `["a","a b"]`, `["",""]`, `["","read:posts"]`, `" "`, strings.Repeat("7", 4097), "-1.5e-7", "1E400", `"`+strings.Repeat("r", 4097)+`"`, `["`+strings.Repeat(`x","`, 4095)+`x"]`, `"\u0000"`, `"\u007f"`, `"\u0085"`)
 	}
 	switch g.IntN(14) {
 	case 0, 1:
