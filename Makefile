@@ -67,7 +67,7 @@ uncached: ## the same answers with every cache switched off
 	@GO=$(GO) test/uncached.sh ./pkg/extauthz ./pkg/tenants ./internal/... ./cmd/... ./test/e2e
 
 .PHONY: interop
-interop: ## a real OpenID provider and the real USSO SDK; needs node and python3
+interop: ## a real OpenID provider, the real USSO SDK, real parsers of bodies; needs node and python3
 	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/...
 
 .PHONY: chromium

@@ -145,6 +145,9 @@ func urlencoded(body []byte, b *bounds) (*ast.Term, error) {
 			return nil, errors.New("a semicolon that is not escaped")
 		}
 		name, value, _ := strings.Cut(pair, "=")
+		if strings.Contains(value, "]=") || strings.Contains(strings.ToUpper(value), "%5D=") { // where qs ends the name
+			return nil, errSpellings
+		}
 		name, err := url.QueryUnescape(name)
 		if err != nil {
 			return nil, err

@@ -14,12 +14,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
 // mirror is an engine whose decision shows a part of the input.
-func mirror(f *testing.F, member string) *policy.Engine {
+func mirror(f testing.TB, member string) *policy.Engine {
 	f.Helper()
 	name := filepath.Join(f.TempDir(), "mirror.rego")
 	text := "package mirror\ndecision := {\"allowed\": false, \"dynamic_metadata\": {\"is\": json.marshal(" + member + ")}}"
@@ -76,8 +77,9 @@ func validUTF8(values url.Values) bool {
 	return true
 }
 
-// FuzzBody: a body is refused as the client's fault, or a policy sees what
-// encoding/json reads; it never fails the policy.
+// FuzzBody: a body is refused as the client's fault, or a policy sees what Go's
+// parsers read; it never fails the policy. What test/interop found with other
+// parsers is among its seeds.
 func FuzzBody(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"application/json", `{"a": [1, 2.5e3, "x", null, true], "b": {"c": {}}}`},
@@ -94,6 +96,13 @@ func FuzzBody(f *testing.F) {
 	} {
 		f.Add(seed[0], []byte(seed[1]))
 	}
+	for corpus := testkit.NewCorpus(1); ; {
+		body, seed := corpus.Next()
+		if !seed {
+			break
+		}
+		f.Add(body.ContentType, body.Bytes)
+	}
 	engine := mirror(f, "input.parsed_body")
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		if len(body) > 8<<10 {
@@ -108,7 +117,8 @@ func FuzzBody(f *testing.F) {
 			}
 			return
 		}
-		if !strings.Contains(strings.ToLower(contentType), "application/json") || len(body) == 0 {
+		requireSeen(t, testkit.Body{ContentType: contentType, Bytes: body}, text)
+		if text == "null" || !strings.Contains(strings.ToLower(contentType), "application/json") {
 			return
 		}
 		decoder := json.NewDecoder(bytes.NewReader(body))
@@ -131,4 +141,47 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("%q, encoding/json and ours:\n%s", body, diff)
 		}
 	})
+}
+
+// requireSeen fails where a parser of Go's reads a value of the guarded name that
+// is not in text, which is what the policy sees.
+func requireSeen(t *testing.T, body testkit.Body, text string) {
+	t.Helper()
+	var parsed any
+	if err := json.Unmarshal([]byte(text), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if parsed == nil { // as for a type that is not read
+		return
+	}
+	for _, r := range testkit.GoReadings(body) {
+		if unseen := testkit.Unseen(body, parsed, r); unseen != "" {
+			t.Errorf("%s\n%s\n%q", unseen, body.ContentType, body.Bytes)
+		}
+	}
+}
+
+// TestBodiesAsGoReadsThem: of a few thousand odd bodies, those that a policy sees
+// are what Go's parsers read. test/interop asks the parsers of other languages.
+func TestBodiesAsGoReadsThem(t *testing.T) {
+	engine := mirror(t, "input.parsed_body")
+	corpus, shown := testkit.NewCorpus(7), 0
+	for range 5000 {
+		body, seed := corpus.Next()
+		d := engine.Decide(t.Context(), &policy.Input{Method: "POST", Host: "h", Body: policy.Body{ContentType: body.ContentType, Bytes: body.Bytes}})
+		text, ok := d.Metadata["is"].(string)
+		if !ok {
+			if d.Reason != answers.InvalidRequest {
+				t.Errorf("%s, %q: %s (%v)", body.ContentType, body.Bytes, d.Reason, d.Err)
+			}
+			continue
+		}
+		if shown++; !seed {
+			corpus.Keep(body)
+		}
+		requireSeen(t, body, text)
+	}
+	if shown < 500 {
+		t.Errorf("%d bodies tell nothing", shown)
+	}
 }

@@ -1,8 +1,9 @@
 //go:build interop
 
-// Package interop holds jwtverify against what it must get on with: a real
-// OpenID provider, and the real SDK of USSO. Both come from their registries,
-// pinned, into .cache/interop; run it with make interop.
+// Package interop holds the service against what it must get on with: a real
+// OpenID provider, the real SDK of USSO, and the parsers of real servers. They
+// come from their registries, pinned, into .cache/interop; run it with make
+// interop.
 package interop
 
 import (
