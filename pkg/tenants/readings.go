@@ -154,7 +154,7 @@ func (l *leaf) fold() *leaf {
 // l, which does not, more narrowly: /{page} beside /admin/, where many servers
 // take /admin for /admin/.
 func (t *table) hasRival(l *leaf) bool {
-	if l.multi || l.segments[len(l.segments)-1].kind == slashSegment {
+	if last := l.segments[len(l.segments)-1].kind; last != literalSegment && last != wildSegment {
 		return false
 	}
 	found := false
@@ -458,9 +458,6 @@ func dropTrailing(segments []string) (plain []string, changed bool) {
 // is called again for what it leaves.
 func dropExtension(segments []string) (plain []string, changed bool) {
 	n := len(segments)
-	if n == 0 {
-		return nil, false
-	}
 	dot := strings.LastIndexByte(segments[n-1], '.')
 	if dot < 0 {
 		return nil, false
@@ -473,16 +470,10 @@ func dropExtension(segments []string) (plain []string, changed bool) {
 // candidates appends the routes that a server could take for a path: the most
 // specific one, and all that are in the folded tree, where two may be so.
 func (r *Routes) candidates(out []*leaf, method string, segments []string, folded bool) []*leaf {
-	if len(segments) == 0 {
-		return out
-	}
 	if folded {
 		out = narrowest(r.folded.collect(out, method, segments, false))
 	} else if l, _ := r.find(method, segments, false); l != nil {
 		out = append(out, l)
-	}
-	if segments[len(segments)-1] == "" {
-		return out
 	}
 	exact := false
 	for _, l := range out {
@@ -571,7 +562,7 @@ func (l *leaf) all(out []*leaf) []*leaf {
 // names alone.
 func (n *node) folded(of map[string]*node, text string) *node {
 	const shrinks = 3 // bytes of one letter whose folded form has one
-	if len(of) == 0 || len(text) > shrinks*n.longest {
+	if len(text) > shrinks*n.longest {
 		return nil
 	}
 	if plainpath.IsFolded(text) {

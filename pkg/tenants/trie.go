@@ -133,7 +133,7 @@ func (r *Routes) Match(method string, segments []string) (Match, bool) {
 
 func (t *tree) lookup(method string, segments []string) *leaf {
 	l, exact := t.find(method, segments, false)
-	if l == nil || exact || segments[len(segments)-1] == "" {
+	if exact {
 		return l
 	}
 	if _, redirect := t.find(method, segments, true); redirect {
@@ -169,7 +169,7 @@ func (t *tree) find(method string, segments []string, slash bool) (l *leaf, exac
 // find goes down from segment i. More specific comes first: a literal, then
 // {name}:verb, {name} and {name...}; a branch that leads nowhere is left again.
 func (n *node) find(segments []string, i int, slash bool) *leaf {
-	if n == nil || len(segments) == 0 {
+	if n == nil {
 		return nil
 	}
 	if i == len(segments) {
@@ -183,7 +183,7 @@ func (n *node) find(segments []string, i int, slash bool) *leaf {
 	}
 	segment := segments[i]
 	if segment == "" {
-		if i < len(segments)-1 || slash {
+		if i < len(segments)-1 {
 			return nil // "//": not canonical
 		}
 		if n.slash != nil {
