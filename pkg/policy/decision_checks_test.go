@@ -140,3 +140,11 @@ decision := true if input.attributes.source`
 		}
 	}
 }
+
+// Metadata has float64 alone: a number beyond it is its digits.
+func TestMetadataBeyondFloat64(t *testing.T) {
+	d := engine(t, `decision := {"allowed": true, "dynamic_metadata": {"n": 1e400, "m": -1e400, "k": 1e300}}`).Decide(t.Context(), getPosts())
+	if diff := cmp.Diff(map[string]any{"n": "1e400", "m": "-1e400", "k": 1e300}, d.Metadata); !d.Allowed || diff != "" {
+		t.Errorf("%s, %v: %s", d.Reason, d.Err, diff)
+	}
+}
