@@ -39,6 +39,7 @@ type Authorizer struct {
 	tenants     *tenants.Directory
 	policy      *policy.Engine
 	headers     *identityHeaders
+	owned       ownedNames
 	stripToken  bool
 	routes      map[*tenants.Routes][]*policy.Route
 	revocations Revocations
@@ -62,6 +63,7 @@ func NewAuthorizer(cfg Config) (*Authorizer, error) {
 			a.routes[t.Routes] = policyRoutes(t.Routes)
 		}
 	}
+	a.ownNames()
 	return a, nil
 }
 
@@ -154,6 +156,10 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 	answer.DecisionID, answer.PolicyRevision = newDecisionID(&r.idRoom), a.policy.Revision()
 	// 1. One reading of the request, or none.
 	if err := r.reqRoom.parse(m); err != nil {
+		answer.deny(answers.InvalidRequest, err)
+		return
+	}
+	if err := a.owned.checkNominated(r.reqRoom.headers); err != nil {
 		answer.deny(answers.InvalidRequest, err)
 		return
 	}
@@ -319,7 +325,7 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 			return fmt.Errorf("the policy removes the identity header %q", name)
 		}
 	}
-	a.headers.removeSpoofs(r.req.headers, answer)
+	a.owned.removeSpoofs(r.req.headers, answer)
 	// Envoy removes after it has set: what is in both lists would be gone. So a
 	// policy that sends another token upstream overrules strip; of what it sets
 	// and removes itself, the removal stays.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"
-	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
 // IdentityHeaders names the request headers that carry the verified identity
@@ -79,11 +78,6 @@ func (h *identityHeaders) owns(name string) bool {
 
 // lengthBit puts all names of 63 bytes and more together.
 func lengthBit(name string) uint64 { return 1 << min(len(name), 63) }
-
-// isSpelling tells whether a name is an identity header's in another spelling.
-func (h *identityHeaders) isSpelling(name string) bool {
-	return h.owns(name) && !slices.Contains(h.all, name)
-}
 
 // folded allocates only for a name with another sign than a dash.
 func folded(name string) string {
@@ -196,17 +190,6 @@ func (f *fields) setOrRemove(name, value string) {
 func (p *prepared) size() int {
 	const itself = 96
 	return itself + cap(p.response) + cap(p.metadata)
-}
-
-// removeSpoofs removes what a client sent in the hope that somebody behind us
-// reads it as ours or as Envoy's: other spellings of identity headers, and the
-// headers by which ext_authz itself speaks.
-func (h *identityHeaders) removeSpoofs(headers tenants.Headers, a *Answer) {
-	for _, header := range headers {
-		if h.isSpelling(header.Name) || header.Name == "x-envoy-auth-failure-mode-allowed" || header.Name == "x-envoy-auth-headers-to-remove" {
-			a.RemoveHeaders = append(a.RemoveHeaders, header.Name)
-		}
-	}
 }
 
 // visible tells whether a value is visible ASCII and not too long.

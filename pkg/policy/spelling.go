@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/httpfield"
 )
 
 // Parsers differ on where a name ends and on how it can be written. What one of
@@ -38,25 +40,12 @@ func parseWorkspace(text string) workspaceSource {
 // X-Org.
 func (w *workspaceSource) inHeaders(headers []Header) (id string, ok bool) {
 	for _, h := range headers {
-		if h.Name != w.name && sameHeader(h.Name, w.name) {
+		if h.Name != w.name && httpfield.SameName(h.Name, w.name) {
 			return "", false
 		}
 	}
 	id, ok = joinHeader(headers, w.name)
 	return id, ok && !strings.ContainsAny(id, ",;")
-}
-
-// sameHeader compares two lower-case names whose signs are all the same.
-func sameHeader(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if a[i] != b[i] && (isAlphanumeric(a[i]) || isAlphanumeric(b[i])) {
-			return false
-		}
-	}
-	return true
 }
 
 // inQuery returns the value of the one pair of the name, where no other pair,

@@ -135,6 +135,12 @@ func (d *Directory) byName(extensions []httpfield.Field, h Headers) (tenant *Ten
 		return tenant, nil
 	}
 	id, lines := h.Get(d.header)
+	for i := range h {
+		// To servers in the CGI tradition X_Tenant_ID is the same header.
+		if h[i].Name != d.header && httpfield.SameName(h[i].Name, d.header) {
+			return nil, fmt.Errorf("%w: the header %s is another spelling of %s", ErrNoTenant, h[i].Name, d.header)
+		}
+	}
 	if lines == 0 {
 		return tenant, nil
 	}
@@ -181,6 +187,10 @@ func unknown(where, id string) error {
 func conflict(a *Tenant, where string, b *Tenant) error {
 	return fmt.Errorf("%w: %s is of tenant %q, but tenant %q was selected", ErrNoTenant, where, b.ID, a.ID)
 }
+
+// Header returns the name of the header that selects, in lower case; "" where
+// none does.
+func (d *Directory) Header() string { return d.header }
 
 // Tenants returns all tenants, in the order they were given.
 func (d *Directory) Tenants() []*Tenant { return slices.Clone(d.list) }
