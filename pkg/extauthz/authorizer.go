@@ -325,13 +325,14 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 			return fmt.Errorf("the policy removes the identity header %q", name)
 		}
 	}
-	a.owned.removeSpoofs(r.req.headers, answer)
 	// Envoy removes after it has set: what is in both lists would be gone. So a
 	// policy that sends another token upstream overrules strip; of what it sets
 	// and removes itself, the removal stays.
 	sets := func(name string) bool {
 		return slices.ContainsFunc(d.Headers, func(h policy.Header) bool { return h.Name == name })
 	}
+	a.owned.removeSpoofs(r.req.headers, answer)
+	answer.RemoveHeaders = slices.DeleteFunc(answer.RemoveHeaders, sets)
 	if a.stripToken {
 		headers, remove := strip(r.credential, r.tenant.Token, r.req.headers)
 		answer.Headers = append(answer.Headers, slices.DeleteFunc(headers, func(h policy.Header) bool {

@@ -82,7 +82,7 @@ func (g *generator) disturb(w *world, t *tenant, r *request) {
 			pick(g, "root", "on", "1", "", "a\x00b", "a\tb", "\xff", "é", "a\r\nb", r.Path, r.Host, "\x7f"),
 		})
 	case 5:
-		r.Headers = append(r.Headers, [2]string{"connection", "close"})
+		r.Headers = append(r.Headers, [2]string{pick(g, "connection", "connection", "Connection", "proxy-connection", "trailer"), pick(g, "close", "close", "keep-alive, te", "x-user-id", "close, X_Roles", "authorization", "cookie", "x-org,x-tenant-id", "x-workspace")})
 	case 6:
 		g.duplicate(t, r)
 	case 7:

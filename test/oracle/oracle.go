@@ -144,11 +144,15 @@ func (o *Oracle) Decide(r Request, now time.Time) Answer {
 	}
 	// 8. What changes in the request.
 	for _, name := range append(keys(d.Set), d.Removed...) {
-		if o.owns(name) {
+		if anyIs(o.owned(), name) { // the identity's alone
 			return deny("policy_error")
 		}
 	}
-	removed = append(removed, o.spoofs(q)...)
+	for _, name := range o.spoofs(q) {
+		if _, sets := d.Set[name]; !sets { // the policy's own stands there
+			removed = append(removed, name)
+		}
+	}
 	if !o.file.ForwardToken {
 		t.strip(q, cred, d, set, &removed)
 	}
@@ -252,10 +256,33 @@ func (o *Oracle) owned() (names []string) {
 	return names
 }
 
-// owns tells whether some server reads the name as that of an identity header:
-// each sign may be a dash or an underscore to it.
+// meant are the lower-case names of all headers that the configuration gives a
+// meaning: those of identities, and those that tenants, tokens and workspaces
+// are read from.
+func (o *Oracle) meant() []string {
+	names := append(o.owned(), strings.ToLower(o.file.TenantSelection.Header))
+	for _, t := range o.tenants {
+		names = append(names, strings.ToLower(t.Header.Type))
+		if t.Header.Cookie != "" {
+			names = append(names, "cookie")
+		}
+		for _, r := range t.Routes {
+			if name, found := strings.CutPrefix(r.Workspace, "header:"); found {
+				names = append(names, strings.ToLower(name))
+			}
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+}
+
+// owns tells whether some server reads the name as one of those: each sign may
+// be a dash or an underscore to it.
 func (o *Oracle) owns(name string) bool {
-	return slices.ContainsFunc(o.owned(), func(own string) bool { return sameToServers(own, name) })
+	return anyIs(o.meant(), name)
+}
+
+func anyIs(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(own string) bool { return sameToServers(own, name) })
 }
 
 func sameToServers(a, b string) bool {
@@ -271,11 +298,11 @@ func sameToServers(a, b string) bool {
 }
 
 // spoofs are the headers of the request that somebody behind us could read as
-// identity headers, or as Envoy's word about us.
+// headers with a meaning, or as Envoy's word about us.
 func (o *Oracle) spoofs(q *reading) (names []string) {
 	for _, h := range q.headers {
 		ours := h[0] == "x-envoy-auth-failure-mode-allowed" || h[0] == "x-envoy-auth-headers-to-remove"
-		if ours || o.owns(h[0]) && !slices.Contains(o.owned(), h[0]) {
+		if ours || o.owns(h[0]) && !slices.Contains(o.meant(), h[0]) {
 			names = append(names, h[0])
 		}
 	}

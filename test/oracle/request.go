@@ -169,7 +169,7 @@ func values(m map[string]string) (list []string) {
 // connectionTakesAway: a proxy removes what Connection names, and with it what
 // the decision rests on or brings.
 func (o *Oracle) connectionTakesAway(q *reading) bool {
-	for _, line := range q.lines("connection") {
+	for _, line := range slices.Concat(q.lines("connection"), q.lines("proxy-connection"), q.lines("trailer")) {
 		for _, name := range strings.Split(line, ",") {
 			if o.owns(strings.ToLower(strings.TrimSpace(name))) {
 				return true

@@ -15,6 +15,11 @@ func (o *Oracle) tenant(q *reading) *tenant {
 	if id, pinned := q.extensions[sel.ContextExtension]; pinned && sel.ContextExtension != "" {
 		named = append(named, o.tenants[id])
 	}
+	for _, h := range q.headers { // another spelling of the header: refused
+		if h[0] != strings.ToLower(sel.Header) && sel.Header != "" && sameToServers(h[0], sel.Header) {
+			return nil
+		}
+	}
 	if lines := q.lines(sel.Header); sel.Header != "" && len(lines) > 0 {
 		if len(lines) > 1 {
 			return nil
