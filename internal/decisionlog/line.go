@@ -126,9 +126,7 @@ func appendInput(b []byte, r *extauthz.Record) []byte {
 	before := len(b)
 	b = append(b, `,"input":`...)
 	start := len(b)
-	b, err := r.Policy.AppendInput(b, r.Input, func(name string) bool {
-		return name == "authorization" || name == "proxy-authorization" || name == "cookie" || name == carrier
-	})
+	b, err := r.Policy.AppendInput(b, r.Input, func(name string) bool { return name == carrier })
 	if err != nil || len(b)-start > maxInput {
 		return append(b[:before], `,"input_omitted":true`...)
 	}

@@ -131,7 +131,9 @@ func TestInput(t *testing.T) {
 	list := parse(t, console.String())
 	input, _ := list[0]["input"].(map[string]any)
 	request, _ := input["request"].(map[string]any)
-	if diff := cmp.Diff(map[string]any{"accept": "*/*"}, request["headers"]); diff != "" || request["path"] != "/posts/42" {
+	if diff := cmp.Diff(map[string]any{
+		"accept": "*/*", "authorization": "(masked)", "cookie": "session=(masked)", "proxy-authorization": "(masked)", "x-access-token": "(masked)",
+	}, request["headers"]); diff != "" || request["path"] != "/posts/42" {
 		t.Errorf("%v\n%s", request, diff)
 	}
 	if list[1]["input"] != nil || list[1]["input_omitted"] != true || list[2]["input"] != nil || list[2]["input_omitted"] != nil {

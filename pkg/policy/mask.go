@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -128,48 +126,18 @@ func readMask(item any) (Mask, error) {
 // it: texts or numbers that a client made to be expensive would hold the log up.
 func Maskable(part any) bool { return screen(part) == nil }
 
-// AppendInput appends the input document of a request as JSON, without the
-// request's headers that secret names (in lower case), wherever they stand in it.
+// AppendInput appends the input document of a request as JSON. What looks like a
+// credential is masked, and so are the values of the request's headers that secret
+// names (in lower case), wherever they stand in it.
 func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) bool) ([]byte, error) {
 	document, err := e.shown.plain(&question{in: in, methods: e.methods, bounds: &e.bounds})
 	if err != nil {
 		return dst, err
 	}
-	erase(document, secret, "request", "headers")
-	erase(document, secret, "attributes", "request", "http", "headers")
-	eraseLines(document, secret)
+	hideCredentials(document, secret)
 	text, err := json.Marshal(document)
 	if err != nil {
 		return dst, err
 	}
 	return append(dst, text...), nil
-}
-
-// erase deletes keys from the object at a path.
-func erase(object map[string]any, secret func(name string) bool, path ...string) {
-	for _, key := range path {
-		object, _ = object[key].(map[string]any)
-	}
-	for name := range object {
-		if secret(strings.ToLower(name)) {
-			delete(object, name)
-		}
-	}
-}
-
-// eraseLines deletes lines of input.attributes.request.http.headerMap, where
-// Envoy's encode_raw_headers puts the same headers once more.
-func eraseLines(object map[string]any, secret func(name string) bool) {
-	for _, key := range []string{"attributes", "request", "http", "headerMap"} {
-		object, _ = object[key].(map[string]any)
-	}
-	lines, ok := object["headers"].([]any)
-	if !ok {
-		return
-	}
-	object["headers"] = slices.DeleteFunc(lines, func(line any) bool {
-		fields, _ := line.(map[string]any)
-		name, _ := fields["key"].(string)
-		return secret(strings.ToLower(name))
-	})
 }

@@ -103,8 +103,8 @@ func TestAppendInput(t *testing.T) {
 	if err := json.Unmarshal([]byte(after), &doc); !ok || err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	if !strings.Contains(string(text), `{"headers":[{"key":"x-a","rawValue":"MQ=="}]}`) {
-		t.Errorf("the other lines are gone: %s", text)
+	if !strings.Contains(string(text), `{"key":"cookie","value":"a=(masked)"},{"key":"x-a","rawValue":"MQ=="}]}`) {
+		t.Errorf("the other lines are gone, or the names of cookies: %s", text)
 	}
 	request := doc["request"].(map[string]any)
 	if request["path"] != "/posts/4 2" || request["headers"].(map[string]any)["x-a"] != "1,2" {

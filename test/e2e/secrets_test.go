@@ -307,6 +307,7 @@ func TestSecretsStayInside(t *testing.T) {
 	expired := w.mint(t, "acme", claims)
 	own := ownToken(t, shared)
 	bent := minted.token(good[:len(good)-9] + "AAAAAAAAA")
+	apiKey := minted.secret("an API key", fmt.Sprintf("ak-%d", time.Now().UnixNano()))
 	basic := minted.secret("basic credentials", base64.StdEncoding.EncodeToString([]byte("alice:s3cret of the browser")))
 	for _, broken := range []bool{false, true} {
 		if broken {
@@ -327,6 +328,8 @@ func TestSecretsStayInside(t *testing.T) {
 			{"acme.example", "Authorization", "Bearer " + own, "token_invalid"}, {"own.example", "Authorization", "Bearer " + own, "200"},
 			{"own.example", "Authorization", "Bearer " + good, "token_invalid"}, {"tls.example", "Authorization", "Bearer " + good, "keys_unavailable"},
 			{"acme.example", "Authorization", "Basic " + basic, "token_not_found"}, {"acme.example", "Authorization", "Bearer Bearer " + good, "token_invalid"},
+			{"acme.example", "X-Api-Key", apiKey, "token_not_found"}, {"acme.example", "Cookie", "theme=dark; session=" + apiKey, "token_not_found"},
+			{"acme.example", "Sec-WebSocket-Protocol", "bearer, " + apiKey, "token_not_found"},
 			{"nobody.example", "Authorization", "Bearer " + good, "invalid_tenant"},
 		} {
 			status, answer := w.ask(t, c.host, c.header, c.value)
