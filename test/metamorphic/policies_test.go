@@ -25,6 +25,8 @@ var specified = map[string]oracle.Policy{
 		}
 		d := oracle.Default(in)
 		switch {
+		case oracle.Unreadable(plan):
+			return oracle.Decision{Reason: "invalid_request"}
 		case plan == "free" && in.Method != "GET" && in.Method != "HEAD":
 			return oracle.Decision{Reason: "upgrade", Status: 402}
 		case plan == "gold" && d.Allowed:

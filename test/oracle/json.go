@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -9,6 +10,26 @@ import (
 
 // number is a JSON number with every digit as it was written.
 type number string
+
+// Unreadable tells whether a value holds a number that no policy is shown: of more
+// than 128 characters, or one that no float64 holds.
+func Unreadable(value any) bool {
+	switch v := value.(type) {
+	case number:
+		f, err := strconv.ParseFloat(string(v), 64)
+		mantissa, _, _ := strings.Cut(strings.ToLower(string(v)), "e")
+		return len(v) > 128 || err != nil || f == 0 && strings.ContainsAny(mantissa, "123456789")
+	case []any:
+		return slices.ContainsFunc(v, Unreadable)
+	case map[string]any:
+		for _, member := range v {
+			if Unreadable(member) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // parseJSON reads one JSON text (RFC 8259) strictly: UTF-8 without lone
 // surrogates, no name twice in an object, no more than depth values within each
