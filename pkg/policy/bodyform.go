@@ -133,6 +133,9 @@ func urlencoded(body []byte, b *bounds) (*ast.Term, error) {
 	if body[0] == '?' || bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 		return nil, errFormStart
 	}
+	if !utf8.Valid(body) { // half a character beside the escape of its other half
+		return nil, errFormText
+	}
 	f := newForm(b)
 	for rest := string(body); rest != ""; {
 		var pair string
