@@ -56,6 +56,7 @@ unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detecto
 	$(GO) test -run Allocations ./pkg/policy ./pkg/extauthz # the race detector allocates
 	$(GO) test -run 'TestFloods|TestLargeConfiguration' ./internal/service # too much for the race detector
 	$(GO) test -run TestRedisIsBounded ./internal/revocation # a million entries, the same
+	$(GO) test -run 'TestWorstCalls|TestProcessorAfter' ./pkg/policy # what they measure, the race detector makes tenfold
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
 
 .PHONY: e2e
@@ -206,6 +207,13 @@ MUTATE ?= ./pkg/tenants ./pkg/extauthz ./pkg/policy \
 .PHONY: mutation
 mutation: ## checks switched off one at a time: a test must notice; MUTATE=package[:file,file] ONLY=regexp
 	$(GO) run ./test/mutation -only '$(ONLY)' $(MUTATE)
+
+SWEEP ?= *
+CALLS ?= 0
+
+.PHONY: sweep
+sweep: ## every builtin with hostile arguments; the table that the engine reads, anew. SWEEP=pattern CALLS=number of each KEEP=1
+	$(GO) test -count 1 -timeout 8h -v -run 'TestSweep$$' ./pkg/policy -sweep '$(SWEEP)' -calls $(CALLS) $(if $(KEEP),-keep)
 
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken

@@ -13,7 +13,7 @@ type builtins map[string]aboutBuiltin
 
 type aboutBuiltin struct {
 	impure string // why equal arguments may give another value, or ""; "which …"
-	slow   bool   // its cost is not bounded by the size of its arguments, and nothing interrupts it
+	slow   bool   // a call may outlive the time of its evaluation, and nothing interrupts it
 }
 
 // about fails closed for a function that is not known.
@@ -27,7 +27,7 @@ func (b builtins) about(name string) aboutBuiltin {
 func newBuiltins(declared []*ast.Builtin) builtins {
 	b := builtins{}
 	for _, decl := range declared {
-		about := aboutBuiltin{slow: !steady[decl.Name]}
+		about := aboutBuiltin{slow: slowBuiltin(decl.Name)}
 		switch {
 		case decl.Nondeterministic:
 			about.impure = "depends on more than its arguments"
@@ -42,32 +42,6 @@ func newBuiltins(declared []*ast.Builtin) builtins {
 var clocks = names(
 	ast.CryptoX509ParseAndVerifyCertificates.Name,
 	ast.CryptoX509ParseAndVerifyCertificatesWithOptions.Name,
-)
-
-// steady are the functions that take the time of reading their arguments, or
-// little more, and those that look at the time limit themselves. A function of
-// a later OPA is not among them until somebody looked at it.
-var steady = names(
-	"abs", "all", "and", "any", "array.concat", "array.flatten", "array.reverse", "array.slice", "assign",
-	"base64.decode", "base64.encode", "base64.is_valid", "base64url.decode", "base64url.encode", "base64url.encode_no_pad",
-	"bits.and", "bits.lsh", "bits.negate", "bits.or", "bits.rsh", "bits.xor",
-	"cast_array", "cast_boolean", "cast_null", "cast_object", "cast_set", "cast_string", "ceil", "concat", "contains", "count",
-	"crypto.hmac.equal", "crypto.hmac.md5", "crypto.hmac.sha1", "crypto.hmac.sha256", "crypto.hmac.sha512", "crypto.md5", "crypto.sha1", "crypto.sha256",
-	"div", "endswith", "eq", "equal", "floor", "format_int", "glob.quote_meta", "graph.reachable", "gt", "gte",
-	"hex.decode", "hex.encode", "http.send", "indexof", "indexof_n", "internal.member_2", "internal.member_3", "internal.template_string", "intersection",
-	"io.jwt.decode", "is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string",
-	"json.filter", "json.is_valid", "json.marshal", "json.marshal_with_options", "json.patch", "json.remove", "json.unmarshal",
-	"lower", "lt", "lte", "max", "min", "minus", "mul", "neq",
-	"net.cidr_contains", "net.cidr_expand", "net.cidr_intersects", "net.cidr_is_valid", "net.cidr_overlap", "net.lookup_ip_addr",
-	"numbers.range", "numbers.range_step", "object.filter", "object.get", "object.keys", "object.remove", "object.subset", "object.union", "object.union_n",
-	"opa.runtime", "or", "plus", "product", "rand.intn", "rego.metadata.chain", "rego.metadata.rule", "rem", "replace", "round",
-	"semver.compare", "semver.is_valid", "set_diff", "sort", "split", "sprintf", "startswith",
-	"strings.any_prefix_match", "strings.any_suffix_match", "strings.count", "strings.replace_n", "strings.reverse", "strings.split_n", "substring", "sum",
-	"time.add_date", "time.clock", "time.date", "time.diff", "time.format", "time.now_ns", "time.parse_duration_ns", "time.parse_ns", "time.parse_rfc3339_ns", "time.weekday",
-	"to_number", "trace", "trim", "trim_left", "trim_prefix", "trim_right", "trim_space", "trim_suffix", "type_name",
-	"union", "units.parse", "units.parse_bytes", "upper", "uri.is_valid", "uri.parse", "urlquery.decode", "urlquery.decode_object", "urlquery.encode", "urlquery.encode_object",
-	"uuid.parse", "uuid.rfc4122", "walk",
-	accessBuiltin.Name,
 )
 
 // withheld are the functions that a policy doesn't get, and why.

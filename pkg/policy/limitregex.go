@@ -44,13 +44,55 @@ func limitMatch(pattern string, letters int) error {
 	if err != nil {
 		return nil // the function says what is wrong with it
 	}
-	if n = instructions(re); n > maxInstructions {
+	return limitProgram(instructions(re), letters)
+}
+
+func limitProgram(n, letters int) error {
+	if n > maxInstructions {
 		return fmt.Errorf("a pattern of more than %d instructions", maxInstructions)
 	}
 	if n > maxRegexSteps/letters {
 		return errors.New("the pattern is too large for a text of this size")
 	}
 	return nil
+}
+
+// limitTemplate reads what stands between the delimiters as patterns, and
+// everything else as letters.
+func limitTemplate(operands []*ast.Term) error {
+	var texts [4]string
+	for i := range texts {
+		text, _ := operands[i].Value.(ast.String)
+		texts[i] = string(text)
+	}
+	template, start, end := texts[0], texts[2], texts[3]
+	if len(start) != 1 || len(end) != 1 {
+		return nil // the function says so
+	}
+	if len(template) > maxInstructions {
+		return fmt.Errorf("a template of %d bytes", len(template))
+	}
+	n, depth, from := 2*len(template), 0, 0
+	for i := range len(template) {
+		switch template[i] {
+		case start[0]:
+			if depth++; depth == 1 {
+				from = i + 1
+			}
+		case end[0]:
+			if depth--; depth == 0 {
+				re, err := syntax.Parse(template[from:i], syntax.Perl)
+				if err != nil {
+					return nil
+				}
+				n += instructions(re)
+			}
+		}
+		if depth < 0 || n > maxInstructions {
+			break
+		}
+	}
+	return limitProgram(n, len(texts[1])+regexStart)
 }
 
 // roughInstructions is never too small: a repetition makes a thousand of one at

@@ -56,7 +56,7 @@ var limits = map[string]limited{
 	ast.RegexFind.Name:                  {check: limitRegex(0, 1)},
 	ast.RegexFindAllStringSubmatch.Name: {check: limitRegex(0, 1)},
 	ast.RegexReplace.Name:               {check: limitRegexReplace},
-	ast.RegexTemplateMatch.Name:         {check: limitRegex(0, 1)},
+	ast.RegexTemplateMatch.Name:         {check: limitTemplate},
 	ast.RegexIsValid.Name:               {check: limitRegex(0, -1)},
 	ast.GlobMatch.Name:                  {check: limitGlob},
 	ast.GlobsMatch.Name:                 {check: limitGlobs},
@@ -234,6 +234,9 @@ func limitReplace(operands []*ast.Term) error {
 	s, _ := operands[0].Value.(ast.String)
 	old, _ := operands[1].Value.(ast.String)
 	replacement, _ := operands[2].Value.(ast.String)
+	if err := limitSteps(product(len(old), len(old))); err != nil {
+		return err // to prepare the search takes the square of what is searched
+	}
 	return limitText(len(s) + strings.Count(string(s), string(old))*len(replacement))
 }
 
@@ -250,7 +253,7 @@ func limitReplaceN(operands []*ast.Term) error {
 		names, longest = names+len(o), max(longest, len(o))
 		n += len(r)
 	})
-	if err := limitSteps(max(product(names, 1<<8), product(len(s), longest))); err != nil {
+	if err := limitSteps(max(product(names, 1<<8), product(len(s), longest), product(longest, longest))); err != nil {
 		return err // it builds a tree of all the patterns, and follows it at each byte
 	}
 	if product(len(s), patterns.Len()) > maxSteps {
