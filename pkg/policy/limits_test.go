@@ -32,7 +32,7 @@ func TestRefusedCalls(t *testing.T) {
 		{"GraphQL of many fields", `graphql.parse_query(input.parsed_body)`, `"{` + strings.Repeat("a ", 100_000) + `}"`},
 		{"GraphQL behind a text", `graphql.parse_query(input.parsed_body)`, `"{a(y:\"\\\"\",x:` + strings.Repeat("[", 100_000) + `"`},
 		{"GraphQL behind a comment", `graphql.is_valid("{a}", input.parsed_body)`, `"#\"\n{a(x:` + strings.Repeat("[", 100_000) + `"`},
-		{"networks in each other", `net.cidr_contains_matches(input.parsed_body, input.parsed_body)`, joined("[", "]", 1500, func(int) string { return `"0.0.0.0/0"` })},
+		{"networks in each other", `net.cidr_contains_matches(input.parsed_body, input.parsed_body)`, joined("[", "]", 300, func(int) string { return `"0.0.0.0/0"` })},
 		{"many networks", `net.cidr_merge(input.parsed_body)`, joined("[", "]", 40_000, func(i int) string { return fmt.Sprintf(`"10.%d.%d.%d/32"`, i>>16, i>>8&255, i&255) })},
 		{"a schema that doubles", `json.match_schema({}, input.parsed_body)`, `{"$ref":"#/d/d0","d":` + joined("{", "}", 60, func(i int) string {
 			return fmt.Sprintf(`"d%d":{"allOf":[{"$ref":"#/d/d%d"},{"$ref":"#/d/d%d"}]}`, i, i+1, i+1)
