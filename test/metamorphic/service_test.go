@@ -26,7 +26,8 @@ import (
 // running is the real service with its file, its gRPC listener and its reload.
 type running struct {
 	dir      string
-	number   int // of the configurations so far
+	number   int            // of the configurations so far
+	config   map[string]any // the last of them, marked
 	service  *service.Service
 	checks   authv3.AuthorizationClient
 	shutdown func()
@@ -48,6 +49,7 @@ func (r *running) use(ctx context.Context, st step) error {
 	tenants := maps.Clone(st.Config["tenants"].(map[string]any))
 	tenants[marker] = map[string]any{"issuer": "https://nobody.example", "audience": "nobody", "key": strings.Repeat("nobody's secret ", 3) + marker, "type": "HS256"}
 	st.Config["tenants"] = tenants
+	r.config = st.Config
 	text, err := yamlText(st.Config)
 	if err != nil {
 		return err
@@ -165,7 +167,7 @@ func TestRunningServiceIsSpecification(t *testing.T) {
 func (r *running) compare(t *testing.T, s *scenario, st step, seed uint64) (compared int) {
 	t.Helper()
 	now := time.Now()
-	spec, err := specify(s, step{Config: st.Config, Files: st.Files, After: now.Sub(s.Now)})
+	spec, err := specify(s, step{Config: r.config, Files: st.Files, After: now.Sub(s.Now)})
 	if err != nil {
 		t.Fatal(err)
 	}
