@@ -67,9 +67,24 @@ e2e: redis ## the whole road through a real Envoy, and what the documents show
 uncached: ## the same answers with every cache switched off
 	@GO=$(GO) test/uncached.sh ./pkg/extauthz ./pkg/tenants ./internal/... ./cmd/... ./test/e2e
 
+.PHONY: nginx
+nginx:
+	@command -v nginx >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light; } >&2 || \
+	  { echo "the tests of path readings need an nginx on the PATH: install one" >&2; exit 1; }
+
 .PHONY: interop
-interop: ## a real OpenID provider, the real USSO SDK, real parsers of bodies; needs node and python3
-	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/...
+interop: nginx ## a real OpenID provider, the real USSO SDK, real parsers of bodies, real web servers; needs node and python3
+	$(GO) test -count 1 -timeout 15m -tags interop ./test/interop/... ./test/servers
+
+# Two minutes; once more for what Maven downloads.
+.PHONY: servers
+servers: ## Spring, Rails, Sinatra and PHP behind Envoy and the service; installs them as root
+	@command -v mvn >/dev/null && command -v puma >/dev/null && command -v php >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    openjdk-17-jdk-headless maven ruby-sinatra ruby-railties puma php-cli; } >&2
+	$(GO) vet -tags servers ./test/servers
+	$(GO) test -count 1 -timeout 20m -tags servers ./test/servers
 
 .PHONY: chromium
 chromium:
@@ -85,7 +100,7 @@ browser: chromium ## what a real browser can send to the admin listener
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags interop ./test/interop/...
+	$(GO) vet -tags interop ./test/interop/... ./test/servers
 	$(GO) vet -tags browser ./internal/service
 	@test -x $(TOOLS)/staticcheck || GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck -tags interop ./...

@@ -31,8 +31,8 @@ type Input struct {
 
 	Route  *Route // nil: no route matched
 	Params []Header
-	// WorkspaceUnsure: the parameter that the route's workspace names could have
-	// another value for the server behind. It names no workspace then.
+	// WorkspaceUnsure: what the route's workspace names, in the path or the query,
+	// could have another value for the server behind. It names no workspace then.
 	WorkspaceUnsure bool
 
 	// Attributes returns the CheckRequest's attributes as protojson writes
@@ -99,6 +99,9 @@ func (in *Input) namedWorkspace() (id string, ok bool) {
 	case 'h':
 		return source.inHeaders(in.Headers)
 	case 'q':
+		if in.WorkspaceUnsure {
+			return "", false
+		}
 		return source.inQuery(in.RawQuery)
 	}
 	return id, ok

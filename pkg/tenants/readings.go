@@ -343,6 +343,8 @@ func (r *Routes) read(method string, segments []string, l *leaf, fewest bool) (d
 	var listRoom [8]reading
 	var leafRoom [8]*leaf
 	list := r.readings.expand(append(listRoom[:0], reading{segments: segments}))
+	// Fastify 4 begins the query at a ";", where there is one.
+	d.unsure = l.queried && r.readings&ParametersReading != 0 && hasSemicolon(segments)
 	report := func(other *leaf, of reading, applied Readings) {
 		if of.applied |= applied; !d.found || bits.OnesCount8(uint8(of.applied)) < bits.OnesCount8(uint8(d.reading.applied)) {
 			d.found, d.other, d.reading = true, other, of
@@ -373,6 +375,10 @@ func (r *Routes) read(method string, segments []string, l *leaf, fewest bool) (d
 		}
 	}
 	return d
+}
+
+func hasSemicolon(segments []string) bool {
+	return slices.ContainsFunc(segments, func(s string) bool { return strings.IndexByte(s, ';') >= 0 })
 }
 
 // workspaceIn is the value of the parameter that names the workspace.
@@ -426,7 +432,7 @@ func dropSlash(segments []string) (plain []string, changed bool) {
 // dropParameters drops the parameters, and segments that are nothing but
 // parameters: "/;x/admin" is "/admin" to some.
 func dropParameters(segments []string) (plain []string, changed bool) {
-	if !slices.ContainsFunc(segments, func(s string) bool { return strings.IndexByte(s, ';') >= 0 }) {
+	if !hasSemicolon(segments) {
 		return nil, false
 	}
 	plain = make([]string, 0, len(segments))

@@ -97,6 +97,7 @@ func TestEqualRequirements(t *testing.T) {
 func TestWorkspaceUnsure(t *testing.T) {
 	routes, faults := tenants.NewRoutes([]tenants.Route{
 		{Match: "/w/{ws}", Workspace: "{ws}"}, {Match: "/w/{ws}/x", Workspace: "{ws}"}, {Match: "/in/{ws}/{id}/{last}", Workspace: "{ws}"}, {Match: "/plain/{ws}"},
+		{Match: "/search/{id}", Workspace: "query:ws"}, {Match: "/sent/{id}", Workspace: "header:X-Org"},
 	})
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -104,6 +105,7 @@ func TestWorkspaceUnsure(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/w/ws_1": false, "/w/WS_1": false, "/w/a.b": true, "/w/a;b": true, "/w/a.": true, "/w/a ": true, "/w/a.b/x": false,
 		"/w/a;b/x": true, "/w/a.b./x": true, "/in/a.b/in/7.json": false, "/in/a/in/7;x": false, "/in/a;x/in/7": true, "/plain/a.b": false,
+		"/search/7;ws=2": true, "/search/7;": true, "/search/7.json": false, "/sent/7;x": false,
 	} {
 		m, found, ambiguous := routes.Find("GET", segments(path))
 		if !found || ambiguous || m.WorkspaceUnsure != want {

@@ -34,8 +34,8 @@ type Match struct {
 	Index  int // in the list that made the Routes
 	Params []Param
 
-	// WorkspaceUnsure: another server could read another value for the
-	// parameter that the route's Workspace names. No token fits both.
+	// WorkspaceUnsure: another server could read another value for what the
+	// route's Workspace names. No token fits both.
 	WorkspaceUnsure bool
 }
 

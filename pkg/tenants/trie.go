@@ -27,6 +27,7 @@ type leaf struct {
 	rival     bool // a pattern that ends in a slash may be the narrower one
 	wilds     []wildcard
 	workspace int   // of wilds, the one that Workspace names, counted from 1; 0: none
+	queried   bool  // the workspace is in the query
 	next      *leaf // of a folded tree: the same pattern, in another case
 }
 
@@ -95,6 +96,7 @@ func (n *node) wildcard(verb string) *node {
 func newLeaf(index int, route *Route, p pattern) *leaf {
 	l := &leaf{pattern: p, index: index}
 	place, name := route.WorkspaceAt()
+	l.queried = place == QueryPlace
 	for i, s := range p.segments {
 		switch {
 		case s.kind == literalSegment:

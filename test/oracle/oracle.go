@@ -54,7 +54,7 @@ type Input struct {
 	Params   map[string]string
 
 	requested *reading
-	unsure    bool // a server may read another workspace in the path
+	unsure    bool // a server may read another workspace
 }
 
 // Decision is a policy's. The zero value denies.

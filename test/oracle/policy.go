@@ -47,9 +47,11 @@ func (in Input) ofWorkspace(place, own string) bool {
 				spelled = append(spelled, strings.Split(strings.ReplaceAll(h[1], ";", ","), ",")...)
 			}
 		}
+	} else if in.unsure {
+		return false
 	} else if name, found := strings.CutPrefix(place, "query:"); found {
 		named, spelled = in.Query[name], in.spellings(name)
-	} else if !in.unsure {
+	} else {
 		named = []string{in.Params[strings.Trim(place, "{}")]}
 		spelled = named
 	}

@@ -39,6 +39,10 @@ func (t *tenant) route(q *reading) (found *fitting, unsure bool) {
 			unsure = unsure || found.params()[name] != other.params()[name]
 		}
 	}
+	// To some servers the query begins at a ";" in the path.
+	if strings.HasPrefix(found.route.Workspace, "query:") && t.reads("parameters") && strings.Contains(strings.Join(q.segments, ""), ";") {
+		return found, true
+	}
 	return found, unsure
 }
 

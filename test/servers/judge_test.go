@@ -26,26 +26,58 @@ func judge(t *testing.T, servers []*server) {
 		}
 	}
 	all := requests(t)
-	straight := fill(t, "straight.tsv", all, servers, func(t *testing.T, s *server, r request) answer {
-		a, err := r.send(s.address, host(s.name), "")
-		if err != nil {
-			t.Fatalf("%s: %v", r.line, err)
-		}
-		return a
-	})
+	straight := fill(t, "straight.tsv", all, servers, direct)
 	w := start(t, servers, straight.Readings)
 	for name, envoy := range map[string]*stack.Stack{"edge": w.edge, "bare": w.bare} {
+		through := func(t *testing.T, s *server, r request, own bool) answer {
+			a := w.through(t, envoy, r, tenant(s.name, own))
+			if path, isHead := strings.CutPrefix(r.start, "HEAD "); isHead && a.server && a.cell == "200" {
+				r.start = "GET " + path // an answer without a body: what a GET reaches
+				got := direct(t, s, r)
+				a.handler, a.value = got.handler, got.value
+			}
+			return a
+		}
 		fill(t, name+".tsv", all, servers, func(t *testing.T, s *server, r request) answer {
-			a := w.through(t, envoy, r, tenant(s.name, false))
-			guard(t, r, a)
+			a := through(t, s, r, false)
+			guard(t, s, name, r, a)
 			return a
 		})
 		t.Run(name+" with the server's own readings", func(t *testing.T) {
 			each(t, servers, all, func(t *testing.T, s *server, r request) {
-				guard(t, r, w.through(t, envoy, r, tenant(s.name, true)))
+				guard(t, s, name, r, through(t, s, r, true))
 			})
 		})
 		t.Run(name+" honest", func(t *testing.T) { w.honest(t, envoy, servers) })
+		t.Run(name+" strict", func(t *testing.T) { w.strict(t, envoy, servers, straight) })
+	}
+}
+
+// direct sends a request to a server itself.
+func direct(t *testing.T, s *server, r request) answer {
+	a, err := r.send(s.address, host(s.name), "")
+	if err != nil {
+		t.Fatalf("%s: %v", r.line, err)
+	}
+	return a
+}
+
+// strict sends paths that are other ones to a server with a reading. Where a
+// server has none, and the configuration says so, they are what they are.
+func (w *world) strict(t *testing.T, envoy *stack.Stack, servers []*server, straight *table.Table) {
+	for _, s := range servers {
+		if len(straight.Readings(s.name)) > 0 {
+			continue
+		}
+		for _, line := range []string{"GET /Admin", "GET /ADMIN/users/7", "GET /admin.json", "GET /admin.tar.gz", "GET /admin.", "GET /admin%20", "GET /admin;x=1", "GET /w/ws_1.json"} {
+			r := parse(t, line)
+			if line == "GET /w/ws_1.json" {
+				r.token = "workspace ws_1.json"
+			}
+			if a := w.through(t, envoy, r, tenant(s.name, true)); !a.server || a.cell != straight.Cell(line, s.name) {
+				t.Errorf("%s with path_readings: []: %s was %q, want %q, as the server routes it", s.name, line, a.cell, straight.Cell(line, s.name))
+			}
+		}
 	}
 }
 
@@ -92,20 +124,64 @@ func lines(all []request) (lines []string) {
 	return lines
 }
 
+// beyond lists what the service can't see or does not change, with the servers
+// that do it: docs/path-readings.md says how to live with each.
+var beyond = []struct {
+	envoys, servers []string
+	lines           []string
+}{
+	{ // Rack::MethodOverride reads the method from a form. Who guards methods must guard POST too.
+		[]string{"edge", "bare"}, []string{"rails", "sinatra"},
+		[]string{"POST /things/7 | Content-Type: application/x-www-form-urlencoded | Body: _method=DELETE"},
+	},
+	{ // Rack reads a form behind a GET too, and Sinatra puts it before the query.
+		[]string{"edge", "bare"}, []string{"sinatra"},
+		[]string{"GET /items?workspace=ws_1 | Content-Type: application/x-www-form-urlencoded | Body: workspace=victim"},
+	},
+	{ // The shipped envoy.yaml removes these headers.
+		[]string{"bare"}, []string{"rails", "sinatra"},
+		[]string{"POST /things/7 | X-HTTP-Method-Override: DELETE | Content-Length: 0", "POST /things/7 | x-http-method-override: delete | Content-Length: 0"},
+	},
+	{ // It refuses underscores, which gunicorn takes from a proxy on its own host.
+		[]string{"bare"}, []string{"flask", "django"}, []string{"GET /x/admin | SCRIPT_NAME: /x"},
+	},
+}
+
+func isBeyond(s *server, envoy string, r request) bool {
+	for _, b := range beyond {
+		if slices.Contains(b.envoys, envoy) && slices.Contains(b.servers, s.name) && slices.Contains(b.lines, r.line) {
+			return true
+		}
+	}
+	return false
+}
+
 // guard fails the test where a server routed a request to something that the
-// request's token may not have.
-func guard(t *testing.T, r request, a answer) {
+// request's token may not have, and where it did not though it is known to.
+func guard(t *testing.T, s *server, envoy string, r request, a answer) {
 	t.Helper()
+	switch got, known := reached(r, a), isBeyond(s, envoy, r); {
+	case got != "" && !known:
+		t.Errorf("%s: %s reached %s %s", s.name, r.line, a.cell, got)
+	case got == "" && known:
+		t.Errorf("%s: %s reached nothing guarded any more, but %q: take it out of the list", s.name, r.line, a.cell)
+	}
+}
+
+// reached says in which way an answer is one that the request's token may not
+// have; "" is none.
+func reached(r request, a answer) string {
 	switch {
 	case a.handler == "" || a.handler == "public":
-		return // nothing, or what is for everybody
+		return "" // nothing, or what is for everybody
 	case r.token == "none":
-		t.Errorf("%s reached %s without a token", r.line, a.cell)
+		return "without a token"
 	case slices.Contains([]string{"admin", "user", "delete"}, a.handler) && r.token != "admin":
-		t.Errorf("%s reached %s without the role admin", r.line, a.cell)
-	case slices.Contains([]string{"items", "orders", "hdr", "workspace"}, a.handler) && !only(a.value, r.workspace()):
-		t.Errorf("%s reached %s with a token of %s", r.line, a.cell, r.workspace())
+		return "without the role admin"
+	case slices.Contains([]string{"items", "search", "orders", "hdr", "workspace"}, a.handler) && !only(a.value, r.workspace()):
+		return "with a token of " + r.workspace()
 	}
+	return ""
 }
 
 // only tells whether a value that a server read is the workspace and nothing

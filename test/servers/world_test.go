@@ -31,6 +31,8 @@ routes:
     roles: [admin]
   - match: GET /items
     workspace: query:workspace
+  - match: GET /search/{id}
+    workspace: query:workspace
   - match: GET /orders
     workspace: query:workspace_id
   - match: GET /hdr

@@ -18,6 +18,7 @@ function express(version) {
   on("/admin", "admin", () => undefined);
   on("/admin/users/:id", "user", (req) => req.params.id);
   app.get("/items", (req, res) => res.json(says("items", req.query.workspace ?? null)));
+  app.get("/search/:id", (req, res) => res.json(says("search", req.query.workspace ?? null)));
   app.get("/orders", (req, res) => res.json(says("orders", req.query.workspace_id ?? null)));
   app.get("/hdr", (req, res) => res.json(says("hdr", req.get("X-Org") ?? null)));
   on("/w/:ws", "workspace", (req) => req.params.ws);
@@ -37,6 +38,7 @@ async function fastify(options) {
   on("/admin", "admin", () => undefined);
   on("/admin/users/:id", "user", (req) => req.params.id);
   app.get("/items", async (req) => says("items", req.query.workspace ?? null));
+  app.get("/search/:id", async (req) => says("search", req.query.workspace ?? null));
   app.get("/orders", async (req) => says("orders", req.query.workspace_id ?? null));
   app.get("/hdr", async (req) => says("hdr", req.headers["x-org"] ?? null));
   on("/w/:ws", "workspace", (req) => req.params.ws);

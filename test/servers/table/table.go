@@ -124,3 +124,36 @@ func (t *Table) alike(server, odd, plain string) bool {
 	}
 	return handler(a) == handler(b)
 }
+
+// titles are the servers in words, in the order of the documents.
+var titles = []struct{ server, title string }{
+	{"express4", "Express 4"},
+	{"express5", "Express 5"},
+	{"fastify", "Fastify 5"},
+	{"fastify-loose", "Fastify 5 with `ignoreTrailingSlash`, `caseSensitive: false`, `useSemicolonDelimiter`"},
+	{"servemux", "Go's `http.ServeMux`"},
+	{"nginx", "nginx 1.22, its own locations"},
+	{"flask", "Flask 3, gunicorn"},
+	{"django", "Django 5.2, gunicorn"},
+	{"starlette", "Starlette 1 (FastAPI's router), uvicorn"},
+	{"spring3", "Spring Boot 3 (Tomcat 10)"},
+	{"spring27", "Spring Boot 2.7 (Tomcat 9)"},
+	{"spring27-ant", "Spring MVC with AntPathMatcher and suffix patterns, the default before Boot 2"},
+	{"rails", "Rails 6.1, puma"},
+	{"sinatra", "Sinatra 3, puma"},
+	{"php", "PHP 8.2, a front controller"},
+}
+
+// Markdown is the table of which server does which reading. It panics where a
+// server has no title, or a title no server.
+func (t *Table) Markdown() string {
+	if len(titles) != len(t.Servers) {
+		panic(fmt.Sprintf("%d titles for %d servers", len(titles), len(t.Servers)))
+	}
+	var b strings.Builder
+	b.WriteString("| server | `path_readings` behind it |\n|---|---|\n")
+	for _, s := range titles {
+		fmt.Fprintf(&b, "| %s | `[%s]` |\n", s.title, strings.Join(t.Readings(s.server), ", "))
+	}
+	return b.String()
+}
