@@ -7,7 +7,7 @@ func IndentJSON(v ast.Value) string { return indentJSON(v) }
 
 // Guarded returns a guard's answers: to a tenant that has a number of evaluations
 // left behind, and to one without, beside others of other tenants.
-func Guarded(others, own int) (busy, fresh error, most int) {
+func Guarded(others, own int) (most int, busy, fresh error) {
 	g := newGuard()
 	for i := range others {
 		g.abandon(string(rune('a' + i)))
@@ -15,5 +15,5 @@ func Guarded(others, own int) (busy, fresh error, most int) {
 	for range own {
 		g.abandon("busy")
 	}
-	return g.admit("busy"), g.admit("fresh"), g.most
+	return g.most, g.admit("busy"), g.admit("fresh")
 }

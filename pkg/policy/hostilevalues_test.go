@@ -8,8 +8,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/types"
 )
 
-func argumentOf(name string, build func() ast.Value) argument { return argument{name, build} }
-
 func elements(n int, element func(i int) ast.Value) *ast.Array {
 	terms := make([]*ast.Term, n)
 	for i := range terms {

@@ -30,7 +30,7 @@ func TestTimeOfTheCaller(t *testing.T) {
 }
 
 func TestAbandonedBounds(t *testing.T) {
-	_, _, most := policy.Guarded(0, 0)
+	most, _, _ := policy.Guarded(0, 0)
 	for _, tt := range []struct {
 		name        string
 		others, own int
@@ -43,7 +43,7 @@ func TestAbandonedBounds(t *testing.T) {
 		{"all that the engine may", most, 0, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			busy, fresh, _ := policy.Guarded(tt.others, tt.own)
+			_, busy, fresh := policy.Guarded(tt.others, tt.own)
 			if (busy == nil) != tt.busy || (fresh == nil) != tt.fresh {
 				t.Errorf("the busy tenant: %v, the other: %v", busy, fresh)
 			}

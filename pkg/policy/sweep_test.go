@@ -97,9 +97,9 @@ func partnersOf(builtin string, t types.Type) []argument {
 // hostileCalls are all calls of a builtin: each hostile argument, beside plain
 // ones, beside partners, and beside itself.
 func hostileCalls(decl *ast.Builtin) (calls []hostileCall) {
-	params := decl.Decl.Args()
-	if len(params) == 0 && decl.Decl.NamedFuncArgs().Variadic != nil {
-		params = []types.Type{decl.Decl.NamedFuncArgs().Variadic}
+	params := decl.Decl.FuncArgs().Args
+	if len(params) == 0 && decl.Decl.FuncArgs().Variadic != nil {
+		params = []types.Type{decl.Decl.FuncArgs().Variadic}
 	}
 	if len(params) == 0 {
 		return []hostileCall{{"no argument", nil}}

@@ -200,6 +200,7 @@ func answerOf(response *authv3.CheckResponse) (a oracle.Answer, err error) {
 		a.Allowed, a.Status, a.Set = true, 200, map[string]string{}
 		for _, h := range ok.GetHeaders() {
 			name := h.GetHeader().GetKey()
+			//lint:ignore SA1019 deprecated, and still what Envoys read first
 			if _, twice := a.Set[name]; twice || h.GetAppend().GetValue() || h.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
 				return a, fmt.Errorf("the header %s is set twice, or beside the client's", name)
 			}
