@@ -81,11 +81,9 @@ func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
 	a.Headers = append(a.Headers, d.Headers...)
 }
 
-// retryAfter is that of the error, where it says when it is over.
+// retryAfter is that of the error, where it says when it is over: only an error of
+// the reason KeysUnavailable does.
 func retryAfter(row answers.Row, err error) int {
-	if row.RetryAfter == 0 {
-		return 0
-	}
 	if after := jwtverify.RetryAfter(err); after > 0 {
 		return int(after / time.Second)
 	}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
@@ -226,6 +228,68 @@ func TestUnknownKey(t *testing.T) {
 	}
 }
 
+// After a flood of unknown keys a token of one more is told when to come again:
+// that of the error, not that of the reason.
+func TestKeyThatIsHeldBack(t *testing.T) {
+	issuer := newIssuer(t, "acme")
+	server := jwttest.NewServer(issuer)
+	t.Cleanup(server.Close)
+	w := remoteWorld(t, server.JWKSURL(), issuer)
+	a := w.authorizer(t, own(t, yes))
+	for !a.Authorize(t.Context(), w.ask("GET", "/me", "alice")).Allowed { // until the first fetch
+		if t.Context().Err() != nil {
+			t.Fatal("the keys never come")
+		}
+	}
+	usual := strconv.Itoa(answers.KeysUnavailable.Row().RetryAfter)
+	for i := range 20 {
+		name := fmt.Sprint("flood-", i)
+		w.tokens[name] = mint(t, newIssuer(t, name), claims(map[string]any{"iss": "https://sso.acme.example"}))
+		got := a.Authorize(t.Context(), w.ask("GET", "/me", name))
+		after := jwtverify.RetryAfter(got.Err)
+		if after == 0 {
+			continue
+		}
+		if seconds := value(got.Headers, "retry-after"); got.Reason != answers.KeysUnavailable || seconds != strconv.Itoa(int(after/time.Second)) || seconds == usual {
+			t.Errorf("%s, retry-after %s; the error says %s, the reason %s", got.Reason, seconds, after, usual)
+		}
+		x := a.Explain(t.Context(), w.ask("GET", "/me", name))
+		want := fmt.Sprintf(`the token's key, kid %q…, is none of those from %s, fetched … ago; it may be a new one, and the source could not be asked for it yet`, name, server.JWKSURL())
+		if !fits(want, x.Advice) {
+			t.Errorf("advice %s\nwant   %s", x.Advice, want)
+		}
+		return
+	}
+	t.Error("20 unknown keys, and none was held back")
+}
+
+// Envoy waits for the body of a request that asks for another protocol than a
+// WebSocket: one that has arrived is whole. Where none has, it may still come.
+func TestBodyOfAnUpgrade(t *testing.T) {
+	w := newWorld(t)
+	a := w.authorizer(t, own(t, `decision := {"allowed": true, "headers": {"x-seen": sprintf("%v %v", [input.truncated_body, input.parsed_body])}}`))
+	for _, tt := range []struct {
+		name, upgrade, body, want string
+	}{
+		{"none", "", "", "false null"},
+		{"a body", "", "[1]", "false [1]"},
+		{"a WebSocket", "WebSocket", "", "true null"},
+		{"a WebSocket with a body", "WebSocket", "[1]", "true null"},
+		{"another protocol", "h2c", "", "true null"},
+		{"another protocol with a body", "h2c", "[1]", "false [1]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := w.ask("GET", "/me", "alice", [2]string{"content-type", "application/json"})
+			if m.Body = []byte(tt.body); tt.upgrade != "" {
+				m.Headers = append(m.Headers, tenants.Header{Name: "upgrade", Value: tt.upgrade})
+			}
+			if got := a.Authorize(t.Context(), m); !got.Allowed || value(got.Headers, "x-seen") != tt.want {
+				t.Errorf("got %s %+v: %v; want %s", got.Reason, got, got.Err, tt.want)
+			}
+		})
+	}
+}
+
 // A message that is compressed is not inflated.
 func TestCompressedChecks(t *testing.T) {
 	w := newWorld(t)
@@ -243,13 +307,18 @@ func TestCompressedChecks(t *testing.T) {
 // A server that was made without ServerOptions can't read checks: that is an
 // error of its own, and not one about what it answers.
 func TestServerWithoutOptions(t *testing.T) {
-	s := extauthz.NewServer(extauthz.ServerConfig{})
+	var logged bytes.Buffer
+	s := extauthz.NewServer(extauthz.ServerConfig{Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	server := grpc.NewServer()
 	s.Register(server)
 	client := authv3.NewAuthorizationClient(grpctest.Serve(t, server))
 	response, err := client.Check(t.Context(), &authv3.CheckRequest{})
 	if status.Code(err) != codes.Internal || !strings.Contains(err.Error(), "unmarshal") {
 		t.Errorf("got %v, %v", response, err)
+	}
+	server.GracefulStop()
+	if logged.Len() > 0 { // the denial of a check that nobody has read
+		t.Errorf("decided: %s", logged.String())
 	}
 }
 
