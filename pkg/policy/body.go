@@ -91,7 +91,7 @@ func (b *Body) term(methods *grpcbody.Methods, segments []string, bounds *bounds
 	contentType := strings.ToLower(b.ContentType)
 	kind, err := kindOf(contentType)
 	switch {
-	case err != nil || kind == "":
+	case kind == "": // an error has none either
 		return ast.InternedNullTerm, false, err
 	case b.ContentEncoding != "" && !strings.EqualFold(b.ContentEncoding, "identity"):
 		return nil, false, errPacked

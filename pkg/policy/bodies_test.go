@@ -1,0 +1,60 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/ussoio/ussoauthz/internal/prototest"
+	"github.com/ussoio/ussoauthz/pkg/answers"
+	"github.com/ussoio/ussoauthz/pkg/policy"
+)
+
+// A body is refused for its length, its encoding and its charset too: also where
+// its bytes alone are a good document.
+func TestBodiesOfAnotherLengthOrEncoding(t *testing.T) {
+	read := engine(t, `decision if input.parsed_body != null
+decision if input.truncated_body == false`)
+	const kind = "application/json"
+	for _, tt := range []struct {
+		name string
+		body policy.Body
+		want answers.Reason
+	}{
+		{"its length", policy.Body{ContentType: kind, ContentLength: "2", Bytes: []byte(`{}`)}, answers.Allowed},
+		{"more than its length", policy.Body{ContentType: kind, ContentLength: "1", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"more than one of its lengths", policy.Body{ContentType: kind, ContentLength: "2,1", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"a length that is none", policy.Body{ContentType: kind, ContentLength: "0x2", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"a length that is none, and no body", policy.Body{ContentType: kind, ContentLength: "-0"}, answers.InvalidRequest},
+		{"a length beyond all", policy.Body{ContentType: kind, ContentLength: "18446744073709551616", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"no encoding", policy.Body{ContentType: kind, ContentEncoding: "Identity", Bytes: []byte(`{}`)}, answers.Allowed},
+		{"an encoding", policy.Body{ContentType: kind, ContentEncoding: "gzip", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"none and an encoding", policy.Body{ContentType: kind, ContentEncoding: "identity, gzip", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"an encoding of what nobody reads", policy.Body{ContentType: "text/plain", ContentEncoding: "gzip", Bytes: []byte(`{}`)}, answers.Allowed},
+		{"a charset", policy.Body{ContentType: kind + "; charset = UTF-8", Bytes: []byte(`{}`)}, answers.Allowed},
+		{"a charset without a sign", policy.Body{ContentType: kind + "; charset utf-8", Bytes: []byte(`{}`)}, answers.InvalidRequest},
+		{"Latin-1 that is ASCII", policy.Body{ContentType: formType + "; charset=iso-8859-1", Bytes: []byte(`a=%41`)}, answers.Allowed},
+		{"Latin-1 that UTF-8 reads otherwise", policy.Body{ContentType: formType + "; charset=iso-8859-1", Bytes: []byte(`a=%C3%A9`)}, answers.InvalidRequest},
+		{"Latin-1 with half an escape at its end", policy.Body{ContentType: "multipart/form-data; charset=latin1; boundary=x", Bytes: []byte(field("a", "100%") + "--x--")}, answers.InvalidRequest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := getPosts()
+			in.Body = tt.body
+			if d := read.Decide(t.Context(), in); d.Reason != tt.want {
+				t.Errorf("%s (%v), want %s", d.Reason, d.Err, tt.want)
+			}
+		})
+	}
+}
+
+// The bound on the names of an object is also that of a gRPC message.
+func TestNamesOfMessages(t *testing.T) {
+	set := prototest.Write(t, prototest.Set(prototest.Compile(t, transferProto)))
+	for most, want := range map[int]answers.Reason{1: answers.InvalidRequest, 2: answers.Allowed} {
+		e := engine(t, `decision if input.parsed_body.cents == "7"`, func(c *policy.Config) { c.ProtoDescriptor, c.ObjectNames = set, most })
+		in := getPosts()
+		in.Method, in.Segments = "POST", []string{"bank.v1.Bank", "Transfer"}
+		in.Body = policy.Body{ContentType: "application/grpc", Bytes: money("a", 7)}
+		if d := e.Decide(t.Context(), in); d.Reason != want {
+			t.Errorf("at most %d names: %s (%v), want %s", most, d.Reason, d.Err, want)
+		}
+	}
+}
