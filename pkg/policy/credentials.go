@@ -185,7 +185,7 @@ func unescapeName(name string) string {
 	for i := 0; i < len(name); i++ {
 		if name[i] == '%' && i+2 < len(name) {
 			if hi, lo := strings.IndexByte(hexDigits, name[i+1]|0x20), strings.IndexByte(hexDigits, name[i+2]|0x20); hi >= 0 && lo >= 0 {
-				b = append(b, byte(hi<<4|lo))
+				b = append(b, byte(hi<<4|lo)) // #nosec G115 -- two digits of four bits each
 				i += 2
 				continue
 			}
