@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/ussoio/ussoauthz/internal/prototest"
@@ -56,5 +58,34 @@ func TestNamesOfMessages(t *testing.T) {
 		if d := e.Decide(t.Context(), in); d.Reason != want {
 			t.Errorf("at most %d names: %s (%v), want %s", most, d.Reason, d.Err, want)
 		}
+	}
+}
+
+// A client reads what is wrong with its body from the log of whoever runs the service.
+func TestRefusedBodiesAreNamed(t *testing.T) {
+	for _, tt := range []struct{ name, kind, body, want string }{
+		{"garbage at the end", "application/json", `{}x`, "invalid character 'x'"},
+		{"two documents", "application/json", `{} {}`, "something follows the document"},
+		{"a bad escape in a name", formType, "%u0061=1", `invalid URL escape "%u0"`},
+		{"a bad escape", formType, "a=%zz", `invalid URL escape "%zz"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if d := decideBody(t, bodyReader(t), tt.kind, tt.body); d.Reason != answers.InvalidRequest || !strings.Contains(fmt.Sprint(d.Err), tt.want) {
+				t.Errorf("%s: %v, want %s", d.Reason, d.Err, tt.want)
+			}
+		})
+	}
+}
+
+// Each level of a name would cost the length of all before it.
+func TestLevelsOfFormNamesAreBounded(t *testing.T) {
+	const levels = 5000
+	e := bodyReader(t)
+	body := "a" + strings.Repeat("[b]", levels) + "=1"
+	if d := decideBody(t, e, formType, body); !d.Allowed {
+		t.Fatalf("%s: %v", d.Reason, d.Err)
+	}
+	if n := testing.AllocsPerRun(3, func() { decideBody(t, e, formType, body) }); n > levels/2 {
+		t.Errorf("%v allocations for %d levels", n, levels)
 	}
 }
