@@ -14,3 +14,9 @@ func ParseKept(text []byte, origin string) (at int64, body []byte, err error) {
 	}
 	return k.confirmed.Unix(), k.body, nil
 }
+
+// ReadKept reads a file of a KeyStore.
+func ReadKept(name, origin string) error {
+	_, err := readKept(name, origin)
+	return err
+}

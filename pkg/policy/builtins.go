@@ -91,8 +91,8 @@ func limitedName(name string) string { return "limited." + name }
 // and finds it before any of a query's own.
 func limitCalls(modules map[string]*ast.Module) error {
 	renamed := func(term *ast.Term) *ast.Term {
-		ref, ok := term.Value.(ast.Ref)
-		if !ok || !isLimited(ref) {
+		ref, _ := term.Value.(ast.Ref)
+		if !isLimited(ref) {
 			return term
 		}
 		return &ast.Term{Value: ast.MustParseRef(limitedName(ref.String())), Location: term.Location}

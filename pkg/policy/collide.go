@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -202,7 +201,7 @@ func checkNumber(text string) error {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsInf(f, 0) || f == 0 && strings.ContainsAny(text[:mantissa], "123456789") {
+	if err != nil || f == 0 && strings.ContainsAny(text[:mantissa], "123456789") {
 		return errNumber
 	}
 	return nil

@@ -97,4 +97,27 @@ func TestNumbersWithinFloat64(t *testing.T) {
 			t.Errorf("as a value: %s: %v", text, err)
 		}
 	}
+	var texts []any
+	for _, text := range usual(fewTexts + 1) {
+		texts = append(texts, text)
+	}
+	if err := screen(append(texts, json.Number("1e400"))); !errors.Is(err, errNumber) {
+		t.Errorf("among many texts: %v", err)
+	}
+}
+
+// A text that a request has often is one text.
+func TestTextsOfARequest(t *testing.T) {
+	var texts textSet
+	for _, text := range usual(fewTexts + 1) {
+		if _, err := texts.term([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _ := texts.term([]byte("often"))
+	for range 2 * maxColliding {
+		if term, err := texts.term([]byte("often")); err != nil || term != first {
+			t.Fatalf("%p %v, want %p", term, err, first)
+		}
+	}
 }

@@ -86,11 +86,7 @@ var errNotLoaded = errors.New("the policy is not loaded yet: its bundles have no
 
 // New loads and compiles a policy. Its errors carry the file and the line.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
-	files, err := readFiles(cfg.Paths)
-	if err != nil {
-		return nil, err
-	}
-	sources, err := assemble(files, nil)
+	sources, err := readSources(cfg.Paths)
 	if err != nil {
 		return nil, err
 	}
@@ -132,9 +128,6 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 	}
 	analysis, reads := analyze(compiler, ref, newBuiltins(compiler.Capabilities().Builtins))
 	analysis.Library = libraryOf(compiler.Modules)
-	if err := limitCalls(compiler.Modules); err != nil {
-		return nil, err
-	}
 	query, err := newQuery(ctx, compiler, sources.store, ref)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the policy: %w", err)

@@ -29,7 +29,12 @@ type query struct {
 // result is the variable that the entrypoint's value is bound to.
 const result = ast.Var("result")
 
+// newQuery prepares the entrypoint of compiled modules. Their calls are within
+// limits from then on, as what they look at is what a client sent.
 func newQuery(ctx context.Context, compiler *ast.Compiler, store storage.Store, entrypoint ast.Ref) (*query, error) {
+	if err := limitCalls(compiler.Modules); err != nil {
+		return nil, err
+	}
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return nil, err

@@ -68,6 +68,15 @@ func Parse(paths []string) error {
 	return err
 }
 
+// readSources reads files, for an engine without bundles.
+func readSources(paths []string) (*sources, error) {
+	files, err := readFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(files, nil)
+}
+
 // assemble puts the sources together: what the bundles hold, what the files
 // hold outside the bundles' roots, and the embedded packages that neither
 // writes anew. So data.usso is there whatever the user's policy is, and that

@@ -45,9 +45,6 @@ func prepareMask(ctx context.Context, cfg Config, modules map[string]*ast.Module
 	if compiler.Compile(modules); compiler.Failed() {
 		return nil, nil, explainCompile(compiler.Errors)
 	}
-	if err := limitCalls(compiler.Modules); err != nil { // an event holds what a client sent
-		return nil, nil, err
-	}
 	query, err := newQuery(ctx, compiler, store, maskPackage.Append(ast.StringTerm("mask")))
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing the mask of the decision log: %w", err)

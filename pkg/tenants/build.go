@@ -61,15 +61,14 @@ func (c *Config) Build(dir string, shared Shared) (*Tenant, error) {
 	if c.VerifyIss {
 		t.issuers = slices.Sorted(slices.Values(c.Issuer))
 	}
-	if err := c.openKeys(t, dir, read.keys, shared); err != nil {
-		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
+	err := c.openKeys(t, dir, read.keys, shared)
+	if err == nil {
+		t.Verifier, err = jwtverify.New(c.verifierConfig(t.Keys, read.algorithms, shared))
 	}
-	verifier, err := jwtverify.New(c.verifierConfig(t.Keys, read.algorithms, shared))
 	if err != nil {
 		t.Close()
 		return nil, fmt.Errorf("tenant %q: %w", c.ID, err)
 	}
-	t.Verifier = verifier
 	return t, nil
 }
 

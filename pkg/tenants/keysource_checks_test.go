@@ -117,3 +117,33 @@ func TestKeyFileOfAnotherFolder(t *testing.T) {
 	withFile("keys.json")(&c)
 	expectFaults(t, c.Check(dir), fault{"jwks_file", filepath.Join(dir, "keys.json")})
 }
+
+// Keys that make no set are a fault, whoever left them together.
+func TestKeysThatMakeNoSet(t *testing.T) {
+	jwks := newIssuer(t).JWKS()
+	keys, problems, err := jwtverify.ParseKeySet(jwks)
+	if err != nil || len(problems) > 0 || len(keys) == 0 {
+		t.Fatal(problems, err)
+	}
+	for name, tt := range map[string]struct {
+		keys []*jwtverify.Key
+		want string
+	}{
+		"a key":          {keys[:1], ""},
+		"none":           {nil, "needs at least one key"},
+		"no key":         {[]*jwtverify.Key{nil}, "is nil"},
+		"one kid, twice": {[]*jwtverify.Key{keys[0], keys[0]}, "two keys of the key set have the kid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			faults, kept := tenants.Keep(tt.keys...)
+			if kept != (tt.want == "") {
+				t.Errorf("kept: %v", kept)
+			}
+			if tt.want == "" {
+				expectFaults(t, faults)
+			} else {
+				expectFaults(t, faults, fault{"jwks_file", tt.want})
+			}
+		})
+	}
+}
