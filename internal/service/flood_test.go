@@ -3,7 +3,6 @@
 package service_test
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
