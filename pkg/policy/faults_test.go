@@ -3,6 +3,8 @@ package policy
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,5 +81,30 @@ func TestCallsThatCannotBeLimited(t *testing.T) {
 	q, err := newQuery(t.Context(), compiler, inmem.New(), ast.MustParseRef("data.a.p"))
 	if q != nil || err == nil || !strings.Contains(err.Error(), "the call of sprintf can't be limited") {
 		t.Errorf("%v, %v", q != nil, err)
+	}
+}
+
+// An evaluation that was cancelled or that failed is told as that, and its value
+// is nobody's.
+func TestEvaluationsThatFail(t *testing.T) {
+	for rego, want := range map[string]string{
+		`p if { some a in numbers.range(1, 100000); some b in numbers.range(1, 100000); a + b == -1 }`: errTooLong.Error(),
+		`p := bits.lsh(1, 100000)`: "evaluating the policy: bits.lsh: a shift by more than",
+	} {
+		path := filepath.Join(t.TempDir(), "a.rego")
+		if err := os.WriteFile(path, []byte("package a\n"+rego), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e, err := New(t.Context(), Config{Entrypoint: "a/p", Paths: []string{path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := time.Minute
+		if want == errTooLong.Error() {
+			limit = 20 * time.Millisecond
+		}
+		if value, err := e.eval(t.Context(), limit, permittedInput); value != nil || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v; want %s", rego, value, err, want)
+		}
 	}
 }
