@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -100,6 +101,7 @@ func TestOverload(t *testing.T) {
 // Large checks are bounded by their bytes too, whatever becomes of them: what a
 // policy holds of a body is many times the body. Small ones are answered beside.
 func TestOverloadByBytes(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4)) // for two turns of large requests
 	w := newWorld(t)
 	cfg := own(t, `decision if not input.attributes.request.http.body
 decision if { input.attributes.request.http.body; some a in numbers.range(1, 1000000); some b in numbers.range(1, 1000000); a + b == -1 }`)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -70,6 +71,9 @@ type question struct {
 	attributes    any // what Attributes returned, once it was asked
 	attributesErr error
 	asked         bool
+
+	turns  *turns        // where the request has its turn, as a large one; nil: small
+	waited time.Duration // for it
 
 	key []byte
 }

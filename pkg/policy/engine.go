@@ -66,6 +66,7 @@ type Engine struct {
 	guard    *guard         // nil: no policy
 	slow     bool           // a call of the policy may outrun its time
 	sized    clientSized
+	turns    *turns // of large requests
 
 	// permitted is the embedded policy's decision where Input.permitted says yes:
 	// nothing else of the input has a part in it, so that one is kept for all.
@@ -149,6 +150,7 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		guard:    newGuard(),
 		slow:     len(analysis.Slow) > 0,
 		sized:    reads.clientSized(),
+		turns:    newTurns(),
 
 		entrypoint: ref,
 	}
@@ -175,7 +177,8 @@ func (e *Engine) Revision() string { return e.revision }
 // Decide evaluates the entrypoint for one request. It always returns a
 // decision: what fails, takes too long or gives no decision is a denial with
 // the reason PolicyError. A body that the policy reads and that is not what its
-// type says is one with InvalidRequest.
+// type says is one with InvalidRequest, and a large request that had no time to be
+// looked at is one with Overloaded.
 func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	// A builtin that panics denies one request; it doesn't end the process.
 	defer func() {
@@ -195,6 +198,12 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	q := questions.Get().(*question)
 	q.in, q.methods, q.bounds = in, e.methods, &e.bounds
 	defer q.release()
+	if e.sized.of(in) > inlineBytes {
+		if err := e.enter(ctx, q); err != nil {
+			return Decision{Reason: answers.Overloaded, Err: err}
+		}
+		defer q.leave()
+	}
 	if e.cache == nil {
 		return e.evaluate(ctx, q)
 	}
@@ -222,7 +231,7 @@ func (e *Engine) decideCached(ctx context.Context, q *question) Decision {
 
 // evaluate asks the policy.
 func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
-	beside := e.slow || e.sized.of(q.in) > inlineBytes
+	beside := e.slow || q.turns != nil
 	if beside {
 		q.detach()
 	}
@@ -230,7 +239,31 @@ func (e *Engine) evaluate(ctx context.Context, q *question) Decision {
 	if err != nil {
 		return noInput(err)
 	}
+	if e.network { // it waits for others, not for a processor
+		q.leave()
+	}
+	if q.waited > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, e.timeout-q.waited)
+		defer stop()
+	}
 	return e.decideOn(ctx, q.in.TenantID, input, beside)
+}
+
+// enter waits for the turn of a large request. The time is its evaluation's.
+func (e *Engine) enter(ctx context.Context, q *question) (err error) {
+	if q.waited, err = e.turns.wait(ctx, q.in.TenantID, e.limit(ctx)); err == nil {
+		q.turns = e.turns
+	}
+	return err
+}
+
+// leave ends the turn of a request that has one.
+func (q *question) leave() {
+	if q.turns != nil {
+		q.turns.end()
+		q.turns = nil
+	}
 }
 
 // noInput is the decision where there is no input document.
