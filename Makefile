@@ -21,6 +21,7 @@ GOVULNCHECK := v1.9.0
 
 TIME     ?= 10s
 SOAK     ?= 60s
+HOLD     ?= 1s
 CHAOS    ?= 5m
 DECISIONS ?= 1000000
 
@@ -54,7 +55,7 @@ redis:
 unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -run Allocations ./pkg/policy ./pkg/extauthz # the race detector allocates
-	$(GO) test -run 'TestFloods|TestLargeConfiguration' ./internal/service # too much for the race detector
+	$(GO) test -run 'TestFloods|TestHold|TestLargeConfiguration' ./internal/service # too much for the race detector
 	$(GO) test -run TestRedisIsBounded ./internal/revocation # a million entries, the same
 	$(GO) test -run 'TestWorstCalls|TestProcessorAfter' ./pkg/policy # what they measure, the race detector makes tenfold
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
@@ -233,6 +234,10 @@ sweep: ## every builtin with hostile arguments; the table that the engine reads,
 .PHONY: soak
 soak: ## SOAK (60s) of reloads under steady checks, every other one broken
 	USSOAUTHZ_SOAK=$(SOAK) $(GO) test -count 1 -timeout 20m -run 'TestReloadSoak|TestReloadDuringSwaps' -v ./internal/service
+
+.PHONY: hold
+hold: ## HOLD (1s) of each hostile input beside honest requests, for each example policy
+	USSOAUTHZ_HOLD=$(HOLD) $(GO) test -count 1 -timeout 2h -run 'TestHold$$' -v ./internal/service
 
 .PHONY: chaos
 chaos: ## CHAOS (5m) of failing issuers, files, replicas and Envoy, every answer judged
