@@ -268,7 +268,7 @@ func configOf(t *testing.T, dir string) policy.Config {
 	if err := decoder.Decode(&part); err != nil || len(part.Policy.Paths)+len(part.Routes) == 0 {
 		t.Fatalf("%s: %v %+v", dir, err, part)
 	}
-	cfg := policy.Config{Entrypoint: part.Policy.Entrypoint}
+	cfg := policy.Config{Entrypoint: part.Policy.Entrypoint, Timeout: time.Minute} // the race detector is slow
 	if len(part.Policy.Paths) > 0 {
 		cfg.Paths = []string{dir}
 	}
