@@ -55,7 +55,7 @@ redis:
 unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detector
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -run Allocations ./pkg/policy ./pkg/extauthz # the race detector allocates
-	$(GO) test -run 'TestFloods|TestHold|TestLargeConfiguration' ./internal/service # too much for the race detector
+	$(GO) test -run 'TestFloods|TestHeld|TestLargeConfiguration' ./internal/service # too much for the race detector
 	$(GO) test -run TestRedisIsBounded ./internal/revocation # a million entries, the same
 	$(GO) test -run 'TestWorstCalls|TestProcessorAfter' ./pkg/policy # what they measure, the race detector makes tenfold
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
