@@ -99,10 +99,7 @@ func TestDefectsAreFound(t *testing.T) {
 	for _, mistake := range defects {
 		t.Run(mistake.name, func(t *testing.T) {
 			r.defect = mistake
-			s, d := firstDifference(t, r, keys, now)
-			if mistake.want != "" && d.want.Reason != mistake.want {
-				t.Fatalf("another difference was found: %v", d)
-			}
+			s, d := firstDifference(t, r, keys, now, mistake.want)
 			small := r.shrink(s, d)
 			text, err := yaml.Marshal(small)
 			if err != nil {
@@ -120,7 +117,10 @@ func TestDefectsAreFound(t *testing.T) {
 	}
 }
 
-func firstDifference(t *testing.T, r *runner, keys []*signer, now time.Time) (*scenario, *difference) {
+// firstDifference returns the first difference of an answer that should be want;
+// "": any. A mistake may show in others too: without its spoofed headers a request
+// may lack the second spelling of a tenant.
+func firstDifference(t *testing.T, r *runner, keys []*signer, now time.Time, want string) (*scenario, *difference) {
 	t.Helper()
 	const patience = 1000
 	for seed := range uint64(patience) {
@@ -130,7 +130,7 @@ func firstDifference(t *testing.T, r *runner, keys []*signer, now time.Time) (*s
 		case errors.Is(err, errConfig):
 		case err != nil:
 			t.Fatal(err)
-		case d != nil:
+		case d != nil && (want == "" || d.want.Reason == want):
 			t.Logf("found by scenario %d: %s, not %s", seed, d.got.Reason, d.want.Reason)
 			return s, d
 		}
