@@ -78,11 +78,19 @@ func (f *form) checkName(name string) error {
 // nest refuses a name that a server which reads brackets as nesting (PHP, Rack,
 // qs, which is Express's) would put in the place of another one: role beside
 // role[], role[x] or [role], and role[] beside role[x]. Case makes no other name.
+// Nor do dots for brackets (ASP.NET, Spring, qs), a bracket that has no other one
+// (Rack), and what PHP makes an underscore: a dot, a space, an open bracket.
 func (f *form) nest(name string) error {
 	if f.nesting == nil {
 		f.nesting = map[string]string{}
 	}
 	steps := nestingOf(fold(name))
+	words := strings.FieldsFunc(fold(name), func(r rune) bool { return strings.ContainsRune("[].", r) })
+	ok := f.place("."+strings.Join(words, "."), name)
+	steps[0] = underscores.Replace(steps[0])
+	if len(steps) == 2 && strings.HasPrefix(steps[1], "[") {
+		ok = ok && f.place("\x00"+steps[0]+"_"+steps[1][1:], name)
+	}
 	path := ""
 	for i, step := range steps {
 		path += "\x00" + step
@@ -93,13 +101,24 @@ func (f *form) nest(name string) error {
 		case i+1 < len(steps):
 			kind = "\x00object"
 		}
-		if other, ok := f.nesting[path]; ok && other != kind {
-			return errSpellings
-		}
-		f.nesting[path] = kind
+		ok = ok && f.place(path, kind)
+	}
+	if !ok {
+		return errSpellings
 	}
 	return nil
 }
+
+// place reports whether nothing else is in a place.
+func (f *form) place(path, kind string) bool {
+	if other, taken := f.nesting[path]; taken {
+		return other == kind
+	}
+	f.nesting[path] = kind
+	return true
+}
+
+var underscores = strings.NewReplacer(".", "_", " ", "_")
 
 // nestingOf takes a[b][] apart into a, b and "".
 func nestingOf(name string) []string {
