@@ -10,7 +10,8 @@ import (
 
 // Fold returns the one spelling of all texts that are equal under simple case
 // folding, as strings.EqualFold has it: lower-case, and "K" (the Kelvin sign)
-// is "k". It allocates only where that differs from s.
+// is "k". So are "İ" and "ı" "i": Go and Java make it of them letter by letter.
+// It allocates only where that differs from s.
 func Fold(s string) string {
 	if IsFolded(s) {
 		return s
@@ -68,8 +69,11 @@ func AppendFold(b []byte, s string) []byte {
 // foldRune returns the lower-case member of the runes that equal r under simple
 // folding, or the first of them where none of them is that of the others.
 func foldRune(r rune) rune {
-	if r < utf8.RuneSelf {
+	switch {
+	case r < utf8.RuneSelf:
 		return unicode.ToLower(r)
+	case r == 'İ' || r == 'ı':
+		return 'i'
 	}
 	lower, least := unicode.ToLower(unicode.ToUpper(r)), r
 	found := lower == r
@@ -77,7 +81,7 @@ func foldRune(r rune) rune {
 		found = found || other == lower
 		least = min(least, other)
 	}
-	if found { // "ı" is no "i": its upper case is not of its kind
+	if found {
 		return lower
 	}
 	return least

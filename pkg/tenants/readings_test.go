@@ -24,7 +24,7 @@ func TestReadings(t *testing.T) {
 		{"/admin.json", "e"}, {"/admin.", "t"}, {"/admin. . .", "t"}, {"/admin.a.b", "e"}, {"/admin.a.b ", "e"}, {"/admin.tar.gz;x/", "se"}, {"/admin.json.", "te"},
 		{"/admin.;x", "e"}, {"/admin;x", "p"}, {"/admin;x.json", "p"}, {"/admin.json;x", "e"}, {"/admin;x/users", "p"}, {"/;x/admin", "p"}, {"/;x/admin/u", "p"},
 		{"/admin ", "t"}, {"/admin /users", "t"}, {"/.../admin", "t"}, {"/Admin.JSON;v=1/", "sce"}, {"/Admin.JSON;v=1.0/", "scpe"}, {"/admin..json", "te"},
-		{"/key", ""}, {"/\u212aey", "c"}, {"/a\u017f\u017fets/x", "c"}, {"/CAFÉ", "c"}, {"/ΜΕΝΟΎ", "c"}, {"/ıtems/7", ""},
+		{"/key", ""}, {"/\u212aey", "c"}, {"/a\u017f\u017fets/x", "c"}, {"/CAFÉ", "c"}, {"/ΜΕΝΟΎ", "c"}, {"/ıtems/7", "c"}, {"/ADMİN", "c"}, {"/admın", "c"},
 		{"/en/pages/a", ""}, {"/en/pages/a/", ""}, {"/en/PAGES/a", "c"}, {"/files/secret", ""}, {"/files/secret/", "s"}, {"/files/Secret/", "sc"}, {"/files/secret/.txt", "se"},
 		{"/tree.html", "e"}, {"/tree;x", "p"}, {"/Tree", "c"}, {"/tree/", ""}, {"/tree/a.b", ""},
 		{"/items/.json", "e"}, {"/ONE", ""}, {"/one", ""}, {"/One", "c"},

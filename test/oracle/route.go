@@ -147,6 +147,9 @@ func plain(path []string) []string {
 
 // folded is the lower-case one of the letters that simple folding takes as equal.
 func folded(r rune) rune {
+	if strings.ContainsRune("İı", r) { // "i" to those who map letter by letter
+		return 'i'
+	}
 	least, lower := r, unicode.ToLower(unicode.ToUpper(r))
 	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
 		least = min(least, other)
@@ -155,6 +158,11 @@ func folded(r rune) rune {
 		return lower
 	}
 	return least
+}
+
+// sameLetters tells whether two texts are one where case is ignored.
+func sameLetters(a, b string) bool {
+	return strings.EqualFold(strings.Map(folded, a), strings.Map(folded, b))
 }
 
 // fitting is a route whose pattern fits a path.
@@ -291,11 +299,11 @@ func fit(r *Route, method string, path []string, ignoreCase bool) *fitting {
 		case strings.HasPrefix(s, "{"):
 			_, want, _ := strings.Cut(s, "}")
 			at := strings.LastIndexByte(path[i], ':')
-			if at < 1 || path[i][at:] != want && !(ignoreCase && strings.EqualFold(path[i][at:], want)) {
+			if at < 1 || path[i][at:] != want && !(ignoreCase && sameLetters(path[i][at:], want)) {
 				return nil
 			}
 			f.kinds = append(f.kinds, verb)
-		case text == path[i] || ignoreCase && strings.EqualFold(text, path[i]):
+		case text == path[i] || ignoreCase && sameLetters(text, path[i]):
 			f.kinds = append(f.kinds, literal)
 		default:
 			return nil
