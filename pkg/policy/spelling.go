@@ -89,11 +89,11 @@ func isAlphanumeric(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c 
 
 var (
 	unicodeEscape = regexp.MustCompile(`%[uU][0-9A-Fa-f]{4}`) // of IIS and its likes
-	signs         = regexp.MustCompile(`[\x00- ._+\[\]-]`)
+	signs         = regexp.MustCompile(`[\x00- ._+?\[\]-]`)
 )
 
 // spellingsOf returns what is left of a name without what parsers ignore, cut or
-// exchange: case, spaces, "." and "_" (PHP), all behind a NUL, and brackets with
+// exchange: case, spaces, "." and "_" (PHP), "?" at the beginning (URLSearchParams), all behind a NUL, and brackets with
 // what they hold (qs, Rack, PHP); and the same with what the brackets hold.
 // unknown: an escape is left that a parser could go on to decode.
 func spellingsOf(name string) (spellings [2]string, unknown bool) {

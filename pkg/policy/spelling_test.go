@@ -52,7 +52,7 @@ func TestWorkspaceSpellings(t *testing.T) {
 		"Workspace=victim", "WORKSPACE=victim", "work%C5%BFpace=victim", "wor%E2%84%AAspace=victim", "work%73pace=victim",
 		"+workspace=victim", "%20workspace=victim", "workspace+=victim", "work.space=v", "work_space=v", "work+space=v", "work-space=v", "%09workspace=v",
 		"workspace%00=victim", "workspace%00x=victim", "workspace%00[]=victim", "%u0077orkspace=victim", "%U0077orkspace=v", "%u0077ork%73pace=v", "w%u006frk%u0073pace[]=v",
-		"a=%u0077;%u0077orkspace=v", "workspace%00%zz=v;workspace=v",
+		"a=%u0077;%u0077orkspace=v", "?workspace=victim", "%3Fworkspace[]=v", "workspace%00%zz=v;workspace=v",
 	} {
 		check(workspaceInput("query:workspace", "workspace=ws_1&"+second), answers.WorkspaceMismatch)
 		check(workspaceInput("query:workspace", second+"&workspace=ws_1"), answers.WorkspaceMismatch)

@@ -114,7 +114,7 @@ named_workspace := id if {
 
 header_spelling(name) := regex.replace(name, `[^a-z0-9]`, "-")
 
-# "workspace[]", "WORKSPACE", "work.space" and "workspace" with a NUL are read as
+# "workspace[]", "?workspace", "WORKSPACE", "work.space" and "workspace" with a NUL are read as
 # "workspace" by one parser or another; so is "%u0077orkspace", and with another
 # escape behind it nobody knows.
 same_name(key, name) if without_brackets(unescaped(key)) == without_brackets(unescaped(name))
@@ -136,7 +136,7 @@ character(part) := json.unmarshal(concat("", [`"\u`, substring(part, 2, 4), `"`]
 
 without_brackets(name) := letters(regex.replace(trim_left(name, "["), `(?s)[\[\]].*`, ""))
 
-letters(name) := regex.replace(lower(upper(split(name, "\u0000")[0])), `[\x00- ._+\[\]-]`, "")
+letters(name) := regex.replace(lower(upper(split(name, "\u0000")[0])), `[\x00- ._+?\[\]-]`, "")
 
 access_granted if input.route.access == ""
 

@@ -75,7 +75,7 @@ func (in Input) spellings(name string) (found []string) {
 
 var (
 	unicodeEscape = regexp.MustCompile("%[uU][0-9A-Fa-f]{4}")
-	ignored       = regexp.MustCompile(`[\x00-\x20._+\[\]-]`)
+	ignored       = regexp.MustCompile(`[\x00-\x20._+?\[\]-]`)
 	beforeBracket = regexp.MustCompile(`^\[*([^\[\]]*)`)
 )
 
