@@ -45,7 +45,11 @@ func documents(t testing.TB) []string {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no documents: %v", err)
 	}
-	return append(files, filepath.Join(root(t), "README.md"))
+	decisions, err := filepath.Glob(filepath.Join(root(t), "docs", "adr", "*.md"))
+	if err != nil || len(decisions) == 0 {
+		t.Fatalf("no decisions: %v", err)
+	}
+	return append(append(files, decisions...), filepath.Join(root(t), "README.md"))
 }
 
 // blocks reads the fenced blocks of all documents, indented ones included.

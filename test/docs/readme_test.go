@@ -25,8 +25,12 @@ func TestSiteMap(t *testing.T) {
 	_, section, _ := strings.Cut(readme(t), "\n## Where to look\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	for _, file := range documents(t) {
-		if name := filepath.Base(file); name != "README.md" && !strings.Contains(section, "](docs/"+name+")") {
-			t.Errorf("docs/%s is not on the map of the README", name)
+		name, err := filepath.Rel(root(t), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "README.md" && !strings.Contains(section, "]("+filepath.ToSlash(name)+")") {
+			t.Errorf("%s is not on the map of the README", name)
 		}
 	}
 	examples, err := filepath.Glob(filepath.Join(root(t), "policies", "examples", "*"))

@@ -141,7 +141,7 @@ func (w *world) identity(t *testing.T) {
 	short.Expiry, short.IssuedAt, short.ID, short.Claims, short.Derived = time.Time{}, time.Time{}, "", nil, nil
 	want := jwtverify.Identity{
 		Subject: clientID, UserID: clientID, TenantID: "acme", WorkspaceID: "ws_acme",
-		Roles: []string{"editor", "auditor"}, Scopes: []string{"read:posts"}, TokenType: "access", Issuer: w.acme.Issuer,
+		Roles: []string{"editor", "auditor"}, Scopes: []string{"read:posts"}, TokenType: "access", Issuer: w.acme.Issuer, Leeway: 10 * time.Second,
 	}
 	if diff := cmp.Diff(want, short); diff != "" {
 		t.Error(diff)

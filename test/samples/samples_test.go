@@ -48,6 +48,7 @@ var checks = []check{
 	{"docker-compose.yaml", "test/compose/compose_test.go", "docker-compose.yaml"},
 	{"config.schema.json", "internal/config/schema_test.go", "config.schema.json"},
 	{"docs/*.md", "test/docs/docs_test.go", `"docs", "*.md"`},
+	{"docs/adr/*.md", "test/docs/docs_test.go", `"docs", "adr", "*.md"`},
 	{"README.md", "test/docs/docs_test.go", `"README.md"`},
 }
 
