@@ -46,7 +46,7 @@ func (k *checker) tenantWarnings(b *block) {
 // anyTenantID warns of two tenants that accept each other's tokens. It must come
 // after the tenants' own checks.
 func (k *checker) anyTenantID() {
-	open := tenants.OpenToEachOther(k.c.Tenants, k.c.Dir)
+	open := tenants.FindMixups(k.c.Tenants, k.c.Dir).OpenToEachOther()
 	for i := range k.blocks {
 		if b := &k.blocks[i]; open[b.ID] != "" {
 			k.tenantWarn(b, "tenant_ids", fmt.Sprintf(`is "*" here and in tenant %q, whose issuer or keys are the same: each accepts the tokens of the other; list the ids of each`, open[b.ID]))

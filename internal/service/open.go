@@ -124,7 +124,8 @@ func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory,
 		return nil, fmt.Errorf("path_readings%s: %s", faults[0].Field, faults[0].Problem)
 	}
 	shared.Routes, shared.Readings = common, &readings
-	required, others := tenants.SharedIssuers(cfg.Tenants, cfg.Dir), tenants.OthersIDs(cfg.Tenants, cfg.Dir)
+	mixups := tenants.FindMixups(cfg.Tenants, cfg.Dir)
+	required, others := mixups.SharedIssuers(), mixups.OthersIDs()
 	list := make([]*tenants.Tenant, 0, len(cfg.Tenants))
 	closeAll := func() {
 		for _, t := range list {

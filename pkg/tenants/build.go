@@ -17,9 +17,9 @@ type Shared struct {
 	Routes  *Routes            // for tenants without their own; nil: they have none
 	// Readings are those of tenants that name none; nil: AllReadings.
 	Readings *Readings
-	// RequireTenantID refuses tokens without tenant_id: see SharedIssuers.
+	// RequireTenantID refuses tokens without tenant_id: see Mixups.SharedIssuers.
 	RequireTenantID bool
-	// OthersIDs are values of tenant_id that "*" does not accept: see OthersIDs.
+	// OthersIDs are values of tenant_id that "*" does not accept: see Mixups.OthersIDs.
 	OthersIDs map[string]string
 	Cache     *jwtverify.Cache // of verified tokens; nil: none
 	Now       func() time.Time // nil: time.Now

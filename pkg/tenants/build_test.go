@@ -260,7 +260,7 @@ func TestSharedKeyOfAnotherKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	required := tenants.SharedIssuers([]tenants.Config{acme, globex}, dir)
+	required := tenants.FindMixups([]tenants.Config{acme, globex}, dir).SharedIssuers()
 	for _, c := range []tenants.Config{acme, globex} {
 		tenant, err := c.Build(dir, tenants.Shared{RequireTenantID: required[c.ID]})
 		if err != nil {
@@ -337,7 +337,7 @@ func TestSharedIssuers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, tenants.SharedIssuers(test.list, dir)); diff != "" {
+			if diff := cmp.Diff(test.want, tenants.FindMixups(test.list, dir).SharedIssuers()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -377,10 +377,10 @@ func TestOthersIDs(t *testing.T) {
 		"a blind one":          {[]tenants.Config{blind(config("a", "i", "*")), config("b", "j")}, refused{"a": {"b": "b"}}, nil},
 		"beside a blind one":   {[]tenants.Config{config("a", "i", "*"), blind(config("b", "j"))}, refused{"a": {"b": "b"}}, nil},
 	} {
-		if diff := cmp.Diff(c.want, tenants.OthersIDs(c.list, "")); diff != "" {
+		if diff := cmp.Diff(c.want, tenants.FindMixups(c.list, "").OthersIDs()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if diff := cmp.Diff(c.open, tenants.OpenToEachOther(c.list, ""), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(c.open, tenants.FindMixups(c.list, "").OpenToEachOther(), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s, open to each other: %s", name, diff)
 		}
 	}

@@ -94,7 +94,7 @@ func TestSharedIssuersOfDiscovery(t *testing.T) {
 		{"one URL that is none, one is blind", config("a", "https://sso.example:x/", true), config("b", "https://sso.example:x/", false), map[string]bool{"a": true, "b": true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, tenants.SharedIssuers([]tenants.Config{test.a, test.b}, "")); diff != "" {
+			if diff := cmp.Diff(test.want, tenants.FindMixups([]tenants.Config{test.a, test.b}, "").SharedIssuers()); diff != "" {
 				t.Error(diff)
 			}
 		})

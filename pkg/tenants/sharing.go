@@ -9,9 +9,17 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
+// Mixups are the tenants whose tokens nothing but tenant_id tells from each
+// other's. Make them with FindMixups.
+type Mixups struct {
+	all    []Config
+	groups [][]int // of two and more, as indexes of all
+	blind  []int   // those whose keys may be any other's, for all that is known
+}
+
 // SharedIssuers tells for each tenant whether its tokens must have the claim
 // tenant_id, because nothing else would tell them from another tenant's. Give
-// it to Build as Shared.RequireTenantID. dir is where relative file names begin.
+// it to Build as Shared.RequireTenantID.
 //
 // What verifies decides, not how it is written. Two tenants are mixed up where
 // both accept the same issuer, or where one of them does not look at the issuer
@@ -19,19 +27,18 @@ import (
 // and in the configuration. And what a URL will serve nobody knows beforehand:
 // as soon as one of them has remote keys, a blind tenant is never proven to be
 // apart from the others.
-func SharedIssuers(all []Config, dir string) map[string]bool {
-	m := findMixups(all, dir)
-	shared := make(map[string]bool, len(all))
-	for i := range all {
-		shared[all[i].ID] = false
+func (m *Mixups) SharedIssuers() map[string]bool {
+	shared := make(map[string]bool, len(m.all))
+	for i := range m.all {
+		shared[m.all[i].ID] = false
 	}
 	for _, group := range m.groups {
 		for _, i := range group {
-			shared[all[i].ID] = true
+			shared[m.all[i].ID] = true
 		}
 	}
 	for _, i := range m.blind {
-		shared[all[i].ID] = true
+		shared[m.all[i].ID] = true
 	}
 	return shared
 }
@@ -41,18 +48,17 @@ func SharedIssuers(all []Config, dir string) map[string]bool {
 // "*" must not open one tenant to the tokens of another. Give it to Build as
 // Shared.OthersIDs. A tenant that lists an id itself accepts it. The maps may be
 // shared and must not be changed.
-func OthersIDs(all []Config, dir string) map[string]map[string]string {
-	m := findMixups(all, dir)
+func (m *Mixups) OthersIDs() map[string]map[string]string {
 	refused := map[string]map[string]string{}
 	bind := func(group []int) {
 		owned := map[string]string{} // tenant_id to a tenant that lists it
 		for _, i := range group {
-			for _, id := range all[i].ownTenantIDs() {
-				owned[id] = all[i].ID
+			for _, id := range m.all[i].ownTenantIDs() {
+				owned[id] = m.all[i].ID
 			}
 		}
 		for _, i := range group {
-			if c := &all[i]; len(owned) > 0 && c.acceptsAnyTenantID() {
+			if c := &m.all[i]; len(owned) > 0 && c.acceptsAnyTenantID() {
 				refused[c.ID] = merged(refused[c.ID], owned, c.ID)
 			}
 		}
@@ -61,8 +67,8 @@ func OthersIDs(all []Config, dir string) map[string]map[string]string {
 		bind(group)
 	}
 	if len(m.blind) > 0 { // it could be mixed up with each
-		everyone := make([]int, len(all))
-		for i := range all {
+		everyone := make([]int, len(m.all))
+		for i := range m.all {
 			everyone[i] = i
 		}
 		bind(everyone)
@@ -73,12 +79,12 @@ func OthersIDs(all []Config, dir string) map[string]map[string]string {
 // OpenToEachOther names for a tenant another one, where each accepts the tokens of
 // the other: both take any tenant_id, and nothing else tells them apart. Of a group
 // each stands with the next one.
-func OpenToEachOther(all []Config, dir string) map[string]string {
+func (m *Mixups) OpenToEachOther() map[string]string {
 	pairs := map[string]string{}
-	for _, group := range findMixups(all, dir).groups {
+	for _, group := range m.groups {
 		before := ""
 		for _, i := range group {
-			if c := &all[i]; c.acceptsAnyTenantID() {
+			if c := &m.all[i]; c.acceptsAnyTenantID() {
 				if before != "" {
 					pairs[before] = c.ID
 				}
@@ -116,15 +122,11 @@ func (c *Config) ownTenantIDs() []string {
 	return c.TenantIDs
 }
 
-// mixups are the tenants that can't be told from each other but by tenant_id, as
-// indexes of the configuration.
-type mixups struct {
-	groups [][]int // of two and more
-	blind  []int   // those whose keys may be any other's, for all that is known
-}
-
-// findMixups is what SharedIssuers describes.
-func findMixups(all []Config, dir string) (m mixups) {
+// FindMixups finds the tenants that SharedIssuers describes. dir is where relative
+// file names begin: keys in files are read, once for all that is asked of the
+// result. It holds on to all, which must not be changed.
+func FindMixups(all []Config, dir string) *Mixups {
+	m := &Mixups{all: all}
 	type group struct {
 		tenants []int
 		blind   bool // one of them accepts any issuer

@@ -127,7 +127,8 @@ func (s *snapshots) authorizer(cfg *config.Config) (*extauthz.Authorizer, func()
 			return nil, nil, err
 		}
 	}
-	required, others := tenants.SharedIssuers(cfg.Tenants, cfg.Dir), tenants.OthersIDs(cfg.Tenants, cfg.Dir)
+	mixups := tenants.FindMixups(cfg.Tenants, cfg.Dir)
+	required, others := mixups.SharedIssuers(), mixups.OthersIDs()
 	var list []*tenants.Tenant
 	for i := range cfg.Tenants {
 		shared.RequireTenantID, shared.OthersIDs = required[cfg.Tenants[i].ID], others[cfg.Tenants[i].ID]
