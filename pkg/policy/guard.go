@@ -97,7 +97,7 @@ func (r *reads) clientSized() (s clientSized) {
 				s.query = true
 			case "headers":
 				s.headers = true
-			case "path", "segments", "parsed_path", "params":
+			case "path", "segments", "plain_segments", "parsed_path", "params":
 				s.path = true
 			case "attributes":
 				s = clientSized{true, true, true, true}
@@ -129,7 +129,8 @@ func (s clientSized) of(in *Input) (n int) {
 }
 
 // evalBeside is eval for a policy that may call what nothing interrupts, and for
-// a request of a size that makes any call long: it returns in time, with or without the value. Nothing of the request may be in
+// a request of a size that makes any call long: it
+// returns in time, with or without the value. Nothing of the request may be in
 // the input, as the request may be gone before the evaluation is.
 func (e *Engine) evalBeside(ctx context.Context, tenant string, input ast.Value) (ast.Value, error) {
 	if err := e.guard.admit(tenant); err != nil {
