@@ -210,19 +210,27 @@ func TestKeysUnavailable(t *testing.T) {
 	}
 }
 
-func TestUnknownKey(t *testing.T) {
+// withRemoteKeys is an authorizer that has fetched its keys, the world of its
+// requests, and where the keys are from.
+func withRemoteKeys(t *testing.T) (a *extauthz.Authorizer, w *world, url string) {
+	t.Helper()
 	issuer := newIssuer(t, "acme")
 	server := jwttest.NewServer(issuer)
 	t.Cleanup(server.Close)
-	w := remoteWorld(t, server.JWKSURL(), issuer)
-	a := w.authorizer(t, own(t, yes))
+	w = remoteWorld(t, server.JWKSURL(), issuer)
+	a = w.authorizer(t, own(t, yes))
 	for !a.Authorize(t.Context(), w.ask("GET", "/me", "alice")).Allowed { // until the first fetch
 		if t.Context().Err() != nil {
 			t.Fatal("the keys never come")
 		}
 	}
+	return a, w, server.JWKSURL()
+}
+
+func TestUnknownKey(t *testing.T) {
+	a, w, url := withRemoteKeys(t)
 	x := a.Explain(t.Context(), w.ask("GET", "/me", "other"))
-	want := `the token's key, kid "acme-2"…, is none of those from ` + server.JWKSURL() + ", fetched … ago"
+	want := `the token's key, kid "acme-2"…, is none of those from ` + url + ", fetched … ago"
 	if x.Answer.Reason != answers.TokenInvalid || !fits(want, x.Advice) {
 		t.Errorf("%s: got  %s\nwant %s", x.Answer.Reason, x.Advice, want)
 	}
@@ -231,16 +239,7 @@ func TestUnknownKey(t *testing.T) {
 // After a flood of unknown keys a token of one more is told when to come again:
 // that of the error, not that of the reason.
 func TestKeyThatIsHeldBack(t *testing.T) {
-	issuer := newIssuer(t, "acme")
-	server := jwttest.NewServer(issuer)
-	t.Cleanup(server.Close)
-	w := remoteWorld(t, server.JWKSURL(), issuer)
-	a := w.authorizer(t, own(t, yes))
-	for !a.Authorize(t.Context(), w.ask("GET", "/me", "alice")).Allowed { // until the first fetch
-		if t.Context().Err() != nil {
-			t.Fatal("the keys never come")
-		}
-	}
+	a, w, url := withRemoteKeys(t)
 	usual := strconv.Itoa(answers.KeysUnavailable.Row().RetryAfter)
 	for i := range 20 {
 		name := fmt.Sprint("flood-", i)
@@ -254,7 +253,7 @@ func TestKeyThatIsHeldBack(t *testing.T) {
 			t.Errorf("%s, retry-after %s; the error says %s, the reason %s", got.Reason, seconds, after, usual)
 		}
 		x := a.Explain(t.Context(), w.ask("GET", "/me", name))
-		want := fmt.Sprintf(`the token's key, kid %q…, is none of those from %s, fetched … ago; it may be a new one, and the source could not be asked for it yet`, name, server.JWKSURL())
+		want := fmt.Sprintf(`the token's key, kid %q…, is none of those from %s, fetched … ago; it may be a new one, and the source could not be asked for it yet`, name, url)
 		if !fits(want, x.Advice) {
 			t.Errorf("advice %s\nwant   %s", x.Advice, want)
 		}

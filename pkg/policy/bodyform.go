@@ -84,8 +84,9 @@ func (f *form) nest(name string) error {
 	if f.nesting == nil {
 		f.nesting = map[string]string{}
 	}
-	steps := nestingOf(fold(name))
-	words := strings.FieldsFunc(fold(name), func(r rune) bool { return strings.ContainsRune("[].", r) })
+	folded := fold(name)
+	steps := nestingOf(folded)
+	words := strings.FieldsFunc(folded, func(r rune) bool { return strings.ContainsRune("[].", r) })
 	ok := f.place("."+strings.Join(words, "."), name)
 	steps[0] = underscores.Replace(steps[0])
 	if len(steps) == 2 && strings.HasPrefix(steps[1], "[") {

@@ -287,9 +287,7 @@ func TestDeltasThatDoNotFit(t *testing.T) {
 // process that downloads them.
 func TestDiscoveredConfiguration(t *testing.T) {
 	shelf := plainShelf(t)
-	sections := shelf.sections()
-	delete(sections, "bundles")
-	sections["discovery"] = section{"resource": "config", "service": "shelf", "polling": section{"min_delay_seconds": 0, "max_delay_seconds": 1, "long_polling_timeout_seconds": 1}}
+	sections := shelf.discovery()
 	shelf.put("one", book{raw: allows("v1", true).pack(t, nil), etag: "1"})
 	shelf.put("config", book{raw: archive{data: shelf.sections("one")}.pack(t, nil), etag: "1"})
 	r := read(t, sections)
@@ -320,9 +318,7 @@ func TestDiscoveredConfiguration(t *testing.T) {
 // no more.
 func TestBundleThatWaitsForOneThatGoes(t *testing.T) {
 	shelf := plainShelf(t)
-	sections := shelf.sections()
-	delete(sections, "bundles")
-	sections["discovery"] = section{"resource": "config", "service": "shelf", "polling": section{"min_delay_seconds": 0, "max_delay_seconds": 1, "long_polling_timeout_seconds": 1}}
+	sections := shelf.discovery()
 	shelf.put("one", book{raw: allows("v1", true).pack(t, nil), etag: "1"})
 	shelf.put("config", book{raw: archive{data: shelf.sections("one", "two")}.pack(t, nil), etag: "1"})
 	r := read(t, sections)
@@ -336,9 +332,7 @@ func TestBundleThatWaitsForOneThatGoes(t *testing.T) {
 // A service whose discovered configuration has no bundles keeps what is in force.
 func TestDiscoveryOfNoBundles(t *testing.T) {
 	shelf := plainShelf(t)
-	sections := shelf.sections()
-	delete(sections, "bundles")
-	sections["discovery"] = section{"resource": "config", "service": "shelf", "polling": section{"min_delay_seconds": 0, "max_delay_seconds": 1, "long_polling_timeout_seconds": 1}}
+	sections := shelf.discovery()
 	shelf.put("one", book{raw: allows("v1", true).pack(t, nil), etag: "1"})
 	shelf.put("config", book{raw: archive{data: shelf.sections("one")}.pack(t, nil), etag: "1"})
 	r := read(t, sections, func(c *policy.Config) {

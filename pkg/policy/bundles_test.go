@@ -211,6 +211,14 @@ func (s *shelf) sections(names ...string) section {
 	return section{"services": section{"shelf": section{"url": s.URL}}, "bundles": bundles}
 }
 
+// discovery are OPA's for bundles that the shelf itself names, in the bundle config.
+func (s *shelf) discovery() section {
+	sections := s.sections()
+	delete(sections, "bundles")
+	sections["discovery"] = section{"resource": "config", "service": "shelf", "polling": section{"min_delay_seconds": 0, "max_delay_seconds": 1, "long_polling_timeout_seconds": 1}}
+	return sections
+}
+
 // with writes keys into a section of the sections, given by its place.
 func with(sections section, place string, values section) section {
 	at := sections
@@ -663,9 +671,7 @@ func TestBundleDiscovery(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	shelf := plainShelf(t)
 	defer shelf.Close()
-	sections := shelf.sections()
-	delete(sections, "bundles")
-	sections["discovery"] = section{"resource": "config", "service": "shelf", "polling": section{"min_delay_seconds": 0, "max_delay_seconds": 1, "long_polling_timeout_seconds": 1}}
+	sections := shelf.discovery()
 	found := func(values section) []byte { return archive{data: values}.pack(t, nil) }
 	shelf.put("one", book{raw: allows("v1", true).pack(t, nil), etag: "1"})
 	shelf.put("two", book{raw: allows("v2", false).pack(t, nil), etag: "1"})

@@ -93,8 +93,9 @@ var (
 )
 
 // spellingsOf returns what is left of a name without what parsers ignore, cut or
-// exchange: case, spaces, "." and "_" (PHP), "?" at the beginning (URLSearchParams), all behind a NUL, and brackets with
-// what they hold (qs, Rack, PHP); and the same with what the brackets hold.
+// exchange: case, spaces, "." and "_" (PHP), "?" at the beginning
+// (URLSearchParams), all behind a NUL, and brackets with what they hold (qs, Rack,
+// PHP); and the same with what the brackets hold.
 // unknown: an escape is left that a parser could go on to decode.
 func spellingsOf(name string) (spellings [2]string, unknown bool) {
 	if strings.Contains(name, "%") && unicodeEscape.MatchString(name) {
