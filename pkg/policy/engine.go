@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -147,7 +148,7 @@ func build(ctx context.Context, cfg Config, sources *sources) (*Engine, error) {
 		},
 		revision: sources.revision,
 		mask:     mask,
-		guard:    newGuard(),
+		guard:    newGuard(runtime.GOMAXPROCS(0)),
 		slow:     len(analysis.Slow) > 0,
 		sized:    reads.clientSized(),
 		turns:    newTurns(),
@@ -199,6 +200,10 @@ func (e *Engine) Decide(ctx context.Context, in *Input) (d Decision) {
 	q.in, q.methods, q.bounds = in, e.methods, &e.bounds
 	defer q.release()
 	if e.sized.of(in) > inlineBytes {
+		// Its bytes alone are work: one that would be refused is not read.
+		if err := e.guard.admit(in.TenantID); err != nil {
+			return fault(err)
+		}
 		if err := e.enter(ctx, q); err != nil {
 			return Decision{Reason: answers.Overloaded, Err: err}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +15,8 @@ import (
 // nothing interrupts (a regular expression over a long text) may run on after
 // its request was answered: it holds a core, so there must not be many.
 type guard struct {
-	most int // of the engine
+	most     int // of the engine
+	ofTenant int
 
 	mu      sync.Mutex
 	running int
@@ -24,12 +24,11 @@ type guard struct {
 	total   uint64
 }
 
-// maxAbandonedOfTenant leaves room for others: a tenant whose requests run into
-// the limit is refused before it holds all that the engine may lose.
-const maxAbandonedOfTenant = 2
-
-func newGuard() *guard {
-	return &guard{most: 2 * max(maxAbandonedOfTenant, runtime.GOMAXPROCS(0)), tenants: map[string]int{}}
+// newGuard leaves room for others: a tenant whose requests run into the limit is
+// refused before it holds all that the engine may lose, or more than half of the
+// processors: one request after the other would keep every processor busy.
+func newGuard(processors int) *guard {
+	return &guard{most: 2 * max(2, processors), ofTenant: min(2, max(1, processors/2)), tenants: map[string]int{}}
 }
 
 var errAbandoned = errors.New("too many evaluations of this policy run on after their time: a call that nothing interrupts is too slow for what requests bring")
@@ -38,7 +37,7 @@ var errAbandoned = errors.New("too many evaluations of this policy run on after 
 func (g *guard) admit(tenant string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.running >= g.most || g.tenants[tenant] >= maxAbandonedOfTenant {
+	if g.running >= g.most || g.tenants[tenant] >= g.ofTenant {
 		return errAbandoned
 	}
 	return nil

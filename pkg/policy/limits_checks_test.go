@@ -30,20 +30,22 @@ func TestTimeOfTheCaller(t *testing.T) {
 }
 
 func TestAbandonedBounds(t *testing.T) {
-	most, _, _ := policy.Guarded(0, 0)
+	most, _, _ := policy.Guarded(4, 0, 0)
 	for _, tt := range []struct {
-		name        string
-		others, own int
-		busy, fresh bool // admitted
+		name                    string
+		processors, others, own int
+		busy, fresh             bool // admitted
 	}{
-		{"nothing left behind", 0, 0, true, true},
-		{"one of a tenant", 0, 1, true, true},
-		{"all that a tenant may", 0, 2, false, true},
-		{"one less than the engine may", most - 1, 0, true, true},
-		{"all that the engine may", most, 0, false, false},
+		{"nothing left behind", 4, 0, 0, true, true},
+		{"one of a tenant", 4, 0, 1, true, true},
+		{"one of a tenant, on two processors", 2, 0, 1, false, true},
+		{"none of a tenant, on one processor", 1, 0, 0, true, true},
+		{"all that a tenant may", 4, 0, 2, false, true},
+		{"one less than the engine may", 4, most - 1, 0, true, true},
+		{"all that the engine may", 4, most, 0, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, busy, fresh := policy.Guarded(tt.others, tt.own)
+			_, busy, fresh := policy.Guarded(tt.processors, tt.others, tt.own)
 			if (busy == nil) != tt.busy || (fresh == nil) != tt.fresh {
 				t.Errorf("the busy tenant: %v, the other: %v", busy, fresh)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,7 @@ decision if {
 // the others go on.
 func TestAbandonedEvaluations(t *testing.T) {
 	e := engine(t, stuck, func(c *policy.Config) { c.Timeout = 100 * time.Millisecond })
+	most := min(2, max(1, runtime.GOMAXPROCS(0)/2))
 	if a := e.Analysis(); len(a.Slow) != 1 || a.Slow[0].Text != "regex.match" || a.Slow[0].Line != 5 {
 		t.Errorf("slow calls: %+v", a.Slow)
 	}
@@ -194,17 +196,38 @@ func TestAbandonedEvaluations(t *testing.T) {
 		if d.Reason != answers.PolicyError || took > soon {
 			t.Errorf("%d: %q after %v (%v)", i, d.Reason, took, d.Err)
 		}
-		if refused := d.Err != nil && strings.Contains(d.Err.Error(), "too many evaluations"); refused != (i >= 2) {
+		if refused := d.Err != nil && strings.Contains(d.Err.Error(), "too many evaluations"); refused != (i >= most) {
 			t.Errorf("%d: refused at once: %v (%v)", i, refused, d.Err)
 		}
 		if d, took := ask("calm"); !d.Allowed || took > soon {
 			t.Errorf("another tenant: %q after %v (%v)", d.Reason, took, d.Err)
 		}
 	}
-	if running, total := e.Abandoned(); running != 2 || total != 2 {
+	if running, total := e.Abandoned(); running != most || total != uint64(most) {
 		t.Errorf("%d abandoned evaluations run, of %d", running, total)
 	}
 	waitForAbandoned(t, e)
+}
+
+// While an evaluation of the tenant runs on, the bytes of a large request are not even read.
+func TestLargeRequestsBesideAbandonedOnes(t *testing.T) {
+	e := engine(t, stuck+"\ndecision if input.parsed_body.x", func(c *policy.Config) { c.Timeout = 100 * time.Millisecond })
+	id := *alice
+	id.Claims = jwtverify.NewClaims(map[string]any{"long": strings.Repeat("ab", 5000)})
+	in := getPosts()
+	in.TenantID, in.Identity = "wild", &id
+	for range max(1, min(2, runtime.GOMAXPROCS(0)/2)) {
+		e.Decide(context.Background(), in)
+	}
+	large := getPosts()
+	large.TenantID, large.Body = "wild", policy.Body{ContentType: "application/json", Bytes: []byte(strings.Repeat("{", 20<<10))}
+	if d := e.Decide(context.Background(), large); d.Reason != answers.PolicyError || !strings.Contains(fmt.Sprint(d.Err), "too many evaluations") {
+		t.Errorf("%q (%v)", d.Reason, d.Err)
+	}
+	waitForAbandoned(t, e)
+	if d := e.Decide(context.Background(), large); d.Reason != answers.InvalidRequest {
+		t.Errorf("afterwards %q (%v)", d.Reason, d.Err)
+	}
 }
 
 // waitForAbandoned ends with the last evaluation that runs on, and no goroutine.
