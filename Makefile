@@ -216,9 +216,11 @@ $(TOOLS)/govulncheck-$(GOVULNCHECK):
 fuzz: ## run every fuzz target for TIME each
 	@GO=$(GO) test/fuzz/run.sh $(TIME)
 
-# The files of pkg/jwtverify are those that verify; fetching is a matter of its own tests.
+# Of pkg/jwtverify/jwks only the files that decide which keys are valid: fetching has
+# tests of its own.
 MUTATE ?= ./pkg/tenants ./pkg/extauthz ./pkg/policy \
-  ./pkg/jwtverify:verifier.go,header.go,claims.go,lifetime.go,ed25519.go,key.go,members.go,claimvalues.go,jwx.go,names.go,algorithm.go,static.go,snapshot.go,store.go
+  ./pkg/jwtverify:verifier.go,header.go,claims.go,ed25519.go,key.go,members.go,claimvalues.go,jwx.go,names.go,algorithm.go,static.go \
+  ./pkg/jwtverify/jwks:lifetime.go,snapshot.go,store.go
 
 .PHONY: mutation
 mutation: ## checks switched off one at a time: a test must notice; MUTATE=package[:file,file] ONLY=regexp
@@ -272,7 +274,7 @@ TTL      ?= 1h
 
 .PHONY: fleet
 fleet: ## what REPLICAS (300) with ISSUERS (5000) and a TTL (1h) ask of issuers
-	@table=$$(USSOAUTHZ_FLEET="$(REPLICAS) $(ISSUERS) $(TTL)" $(GO) test -count 1 -v -run 'TestFleet$$' ./pkg/jwtverify) || { echo "$$table"; exit 1; }; \
+	@table=$$(USSOAUTHZ_FLEET="$(REPLICAS) $(ISSUERS) $(TTL)" $(GO) test -count 1 -v -run 'TestFleet$$' ./pkg/jwtverify/jwks) || { echo "$$table"; exit 1; }; \
 	  echo "$$table" | grep -v '^[-=]* *\(RUN\|PASS\|---\|ok\)'
 
 .PHONY: schema

@@ -12,7 +12,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/doctor"
 	"github.com/ussoio/ussoauthz/internal/terminal"
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 type doctorCmd struct {
@@ -60,13 +60,13 @@ func (c *doctorCmd) run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	guards := jwtverify.FetcherConfig{Timeout: c.Timeout, DenyPrivate: cfg.JWKSDenyPrivate}
+	guards := jwks.FetcherConfig{Timeout: c.Timeout, DenyPrivate: cfg.JWKSDenyPrivate}
 	if _, err := os.Stat(cfg.JWKSDir); err == nil { // else it would be made
-		if guards.Store, err = jwtverify.OpenKeyStore(cfg.JWKSDir, nil); err != nil {
+		if guards.Store, err = jwks.OpenKeyStore(cfg.JWKSDir, nil); err != nil {
 			return fmt.Errorf("jwks_dir: %w", err)
 		}
 	}
-	fetcher := jwtverify.NewFetcher(guards)
+	fetcher := jwks.NewFetcher(guards)
 	defer fetcher.Close()
 	bar := terminal.Bar{Out: s.Err, What: "asking key servers", Total: len(cfg.Tenants)}
 	results := doctor.Examine(ctx, fetcher, cfg.Tenants, cfg.Dir, bar.Show)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // decisionLog checks where decisions are written, and how much of them.
@@ -67,9 +67,9 @@ func (k *checker) decisionService(s *DecisionService) {
 	}
 	// What is fit for keys is fit for decisions: TLS, or a host of this machine.
 	switch {
-	case jwtverify.CheckKeyURL(s.URL, true) != nil || strings.Contains(s.URL, "?"):
+	case jwks.CheckKeyURL(s.URL, true) != nil || strings.Contains(s.URL, "?"):
 		k.fault("decision_log.service.url", "is no URL of a service: write https://host/path, without /logs, user, query and fragment")
-	case jwtverify.CheckKeyURL(s.URL, s.AllowHTTP) != nil:
+	case jwks.CheckKeyURL(s.URL, s.AllowHTTP) != nil:
 		k.fault("decision_log.service.url", "shows the decisions to everyone on the way: write https://, or set allow_http: true")
 	}
 	if s.Partition != "" && !partition.MatchString(s.Partition) {

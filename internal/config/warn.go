@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -74,7 +74,7 @@ func (k *checker) unreachedOf(b *block) {
 
 func (k *checker) plainKeys(b *block, field, address string) {
 	u, err := url.Parse(address)
-	if err != nil || !strings.EqualFold(u.Scheme, "http") || jwtverify.IsLoopbackHost(u.Hostname()) {
+	if err != nil || !strings.EqualFold(u.Scheme, "http") || jwks.IsLoopbackHost(u.Hostname()) {
 		return
 	}
 	k.tenantWarn(b, field, "fetches keys without TLS: whoever sits on the way can put in keys of their own")

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -57,7 +58,7 @@ func NewIssuer(list []tenants.Config, keys *Keys, anyHost bool) (*Issuer, error)
 			raw = cfg.DiscoveryURL
 		}
 		u, err := url.Parse(raw)
-		if err != nil || u.Scheme != "http" || !anyHost && !jwtverify.IsLoopbackHost(u.Hostname()) {
+		if err != nil || u.Scheme != "http" || !anyHost && !jwks.IsLoopbackHost(u.Hostname()) {
 			continue
 		}
 		t, err := NewTenant(cfg, keys, nil)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -65,7 +66,7 @@ const atOnce = 16
 // are in the tenants' order. dir is the folder
 // that their file names are relative to. done is called after each tenant with the number
 // of those that are through, from one goroutine at a time.
-func Examine(ctx context.Context, f *jwtverify.Fetcher, list []tenants.Config, dir string, done func(n int)) []Result {
+func Examine(ctx context.Context, f *jwks.Fetcher, list []tenants.Config, dir string, done func(n int)) []Result {
 	results := make([]Result, len(list))
 	groups := map[string][]int{} // tenants by source: many may share one
 	for i := range list {
@@ -84,7 +85,7 @@ func Examine(ctx context.Context, f *jwtverify.Fetcher, list []tenants.Config, d
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			var probe *jwtverify.Probe
+			var probe *jwks.Probe
 			if remote := list[members[0]].Remote(dir); remote.URL != "" {
 				probe = f.Probe(ctx, remote)
 			}
@@ -103,7 +104,7 @@ func Examine(ctx context.Context, f *jwtverify.Fetcher, list []tenants.Config, d
 
 // judge words what a probe found for one of the tenants that share its source;
 // nil: the keys are at hand.
-func judge(c *tenants.Config, p *jwtverify.Probe) Result {
+func judge(c *tenants.Config, p *jwks.Probe) Result {
 	r := Result{Tenant: c.ID, Source: c.KeySource(), Outcome: Skipped, Problems: []Problem{}, Keys: []Key{}}
 	if p == nil {
 		return r
@@ -160,7 +161,7 @@ func (r *Result) algorithms(c *tenants.Config, keys []*jwtverify.Key) {
 
 // kept tells of keys that serve still, and are about to vanish: the folder of
 // key sets has them, and the server no longer sends them, or does not answer.
-func (r *Result) kept(p *jwtverify.Probe) {
+func (r *Result) kept(p *jwks.Probe) {
 	if len(p.Kept) == 0 || time.Now().After(p.Until) {
 		return
 	}
@@ -184,7 +185,7 @@ const minSkew = 5 * time.Second
 
 // clock compares the server's clock with ours: exp, nbf and iat are by the
 // issuer's.
-func (r *Result) clock(c *tenants.Config, p *jwtverify.Probe) {
+func (r *Result) clock(c *tenants.Config, p *jwks.Probe) {
 	if !p.Dated || p.Skew.Abs() <= max(minSkew, c.Leeway) {
 		return
 	}
@@ -196,7 +197,7 @@ func (r *Result) clock(c *tenants.Config, p *jwtverify.Probe) {
 }
 
 // unreachable says at which stage a fetch ended, and what to look at.
-func unreachable(p *jwtverify.Probe) Problem {
+func unreachable(p *jwks.Probe) Problem {
 	err := p.Err
 	problem := Problem{Stage: "answer", Text: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	var dns *net.DNSError

@@ -24,7 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ussoio/ussoauthz/internal/doctor"
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -134,7 +134,7 @@ func keySet(t *testing.T) string {
 
 func examine(t *testing.T, timeout time.Duration, list ...tenants.Config) []doctor.Result {
 	t.Helper()
-	f := jwtverify.NewFetcher(jwtverify.FetcherConfig{Timeout: timeout})
+	f := jwks.NewFetcher(jwks.FetcherConfig{Timeout: timeout})
 	defer f.Close()
 	last := 0
 	results := doctor.Examine(t.Context(), f, list, t.TempDir(), func(n int) { last = n })
@@ -147,7 +147,7 @@ func examine(t *testing.T, timeout time.Duration, list ...tenants.Config) []doct
 // Each fault, of a real server, is told by its stage.
 func TestFaults(t *testing.T) {
 	set := keySet(t)
-	const jwks = "application/jwk-set+json"
+	const keySetType = "application/jwk-set+json"
 	expired := server()
 	expired.NotAfter = time.Now().Add(-time.Hour)
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
@@ -156,9 +156,9 @@ func TestFaults(t *testing.T) {
 	}
 	nobody := "http://" + refused.Addr().String()
 	_ = refused.Close()
-	foreign := httptest.NewTLSServer(answer(200, jwks, set)) // of an authority that nobody knows
+	foreign := httptest.NewTLSServer(answer(200, keySetType, set)) // of an authority that nobody knows
 	t.Cleanup(foreign.Close)
-	plain := serve(t, answer(200, jwks, set), nil)
+	plain := serve(t, answer(200, keySetType, set), nil)
 	hung := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), nil)
 	narrow := func(c *tenants.Config) { c.Algorithms = []string{"RS256"} }
 	discovered := func(c *tenants.Config) { c.JWKSURL, c.DiscoveryURL = "", c.JWKSURL }
@@ -170,23 +170,23 @@ func TestFaults(t *testing.T) {
 		stage     string
 		text      string // part of the problem, or of its advice
 	}{
-		{"well", serve(t, answer(200, jwks, set), server()), nil, doctor.OK, "", ""},
+		{"well", serve(t, answer(200, keySetType, set), server()), nil, doctor.OK, "", ""},
 		{"status", serve(t, answer(404, "text/html", "no"), nil), nil, doctor.Failed, "answer", "status 404"},
 		{"page", serve(t, answer(200, "text/html", "<html>log in</html>"), nil), nil, doctor.Failed, "answer", "the answer is text/html"},
-		{"no set", serve(t, answer(200, jwks, `{"kyes": []}`), nil), nil, doctor.Failed, "answer", "keys"},
-		{"empty set", serve(t, answer(200, jwks, `{"keys": []}`), nil), nil, doctor.Failed, "answer", "no usable key"},
-		{"no usable key", serve(t, answer(200, jwks, `{"keys": [{"kty": "oct", "k": "AAAA"}]}`), nil), nil, doctor.Failed, "answer", "key 0 left out"},
-		{"one bad key", serve(t, answer(200, jwks, strings.Replace(set, `[`, `[{"kty": "oct", "k": "AAAA"},`, 1)), nil), nil, doctor.Warned, "key", "key 0 left out"},
-		{"expired", serve(t, answer(200, jwks, set), expired), nil, doctor.Failed, "tls", "renew the certificate"},
-		{"other name", serve(t, answer(200, jwks, set), server("sso.example")), nil, doctor.Failed, "tls", "for other names"},
+		{"no set", serve(t, answer(200, keySetType, `{"kyes": []}`), nil), nil, doctor.Failed, "answer", "keys"},
+		{"empty set", serve(t, answer(200, keySetType, `{"keys": []}`), nil), nil, doctor.Failed, "answer", "no usable key"},
+		{"no usable key", serve(t, answer(200, keySetType, `{"keys": [{"kty": "oct", "k": "AAAA"}]}`), nil), nil, doctor.Failed, "answer", "key 0 left out"},
+		{"one bad key", serve(t, answer(200, keySetType, strings.Replace(set, `[`, `[{"kty": "oct", "k": "AAAA"},`, 1)), nil), nil, doctor.Warned, "key", "key 0 left out"},
+		{"expired", serve(t, answer(200, keySetType, set), expired), nil, doctor.Failed, "tls", "renew the certificate"},
+		{"other name", serve(t, answer(200, keySetType, set), server("sso.example")), nil, doctor.Failed, "tls", "for other names"},
 		{"unknown authority", foreign.URL, nil, doctor.Failed, "tls", "authority is not known"},
 		{"no tls", strings.Replace(plain, "http:", "https:", 1), nil, doctor.Failed, "tls", "no TLS is spoken"},
 		{"refused", nobody, nil, doctor.Failed, "connect", "nobody listens"},
 		{"unknown host", "https://" + strings.Repeat("a", 64) + ".invalid/", nil, doctor.Failed, "dns", "resolver"},
-		{"algorithm", serve(t, answer(200, jwks, set), nil), narrow, doctor.Failed, "algorithm", "accepts [RS256]"},
-		{"ahead", serve(t, answer(200, jwks, set, "Date", at(10*time.Minute)), nil), nil, doctor.Warned, "clock", "ahead of ours"},
-		{"behind", serve(t, answer(200, jwks, set, "Date", at(-10*time.Minute)), nil), nil, doctor.Warned, "clock", "behind ours"},
-		{"from a cache", serve(t, answer(200, jwks, set, "Date", at(-10*time.Minute), "Age", "600"), nil), nil, doctor.OK, "", ""},
+		{"algorithm", serve(t, answer(200, keySetType, set), nil), narrow, doctor.Failed, "algorithm", "accepts [RS256]"},
+		{"ahead", serve(t, answer(200, keySetType, set, "Date", at(10*time.Minute)), nil), nil, doctor.Warned, "clock", "ahead of ours"},
+		{"behind", serve(t, answer(200, keySetType, set, "Date", at(-10*time.Minute)), nil), nil, doctor.Warned, "clock", "behind ours"},
+		{"from a cache", serve(t, answer(200, keySetType, set, "Date", at(-10*time.Minute), "Age", "600"), nil), nil, doctor.OK, "", ""},
 		{"another issuer's discovery", serve(t, answer(200, "application/json", `{"issuer": "https://evil.example", "jwks_uri": "https://evil.example/"}`), nil), discovered, doctor.Failed, "answer", "not the configured one"},
 		{"redirected", serve(t, http.RedirectHandler("https://elsewhere.example/", http.StatusFound), server()), nil, doctor.Failed, "answer", "another origin"},
 	} {
@@ -257,7 +257,7 @@ func TestShared(t *testing.T) {
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f := jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	f := jwks.NewFetcher(jwks.FetcherConfig{})
 	defer f.Close()
 	url := serve(t, answer(200, "", keySet(t)), nil)
 	if r := doctor.Examine(ctx, f, []tenants.Config{tenant("acme", url)}, "", func(int) {})[0]; r.Outcome != doctor.Failed {
@@ -275,12 +275,12 @@ func TestKeysAboutToVanish(t *testing.T) {
 	server := jwttest.NewServer(issuer)
 	defer server.Close()
 	dir := t.TempDir()
-	fetcher := func() *jwtverify.Fetcher {
-		store, err := jwtverify.OpenKeyStore(dir, nil)
+	fetcher := func() *jwks.Fetcher {
+		store, err := jwks.OpenKeyStore(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := jwtverify.NewFetcher(jwtverify.FetcherConfig{Store: store})
+		f := jwks.NewFetcher(jwks.FetcherConfig{Store: store})
 		t.Cleanup(f.Close)
 		return f
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -167,7 +167,7 @@ func (r *Redis) parse() (*redis.Options, error) {
 
 func local(address string) bool {
 	host, _, err := net.SplitHostPort(address) // without an IPv6 address's brackets
-	return err == nil && jwtverify.IsLoopbackHost(host)
+	return err == nil && jwks.IsLoopbackHost(host)
 }
 
 // options are those of a new client: with what the files hold now.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -121,7 +121,7 @@ func tenantStates(list []*tenants.Tenant) []tenantState {
 	states := make([]tenantState, len(list))
 	for i, t := range list {
 		states[i] = tenantState{ID: t.ID, Source: "static"}
-		remote, ok := t.Keys.(*jwtverify.RemoteKeySet)
+		remote, ok := t.Keys.(*jwks.RemoteKeySet)
 		if !ok {
 			continue
 		}

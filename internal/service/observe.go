@@ -14,7 +14,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/tracecontext"
 	"github.com/ussoio/ussoauthz/internal/tracing"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // observer tells of each check to all that want to know.
@@ -101,7 +101,7 @@ func (g gauges) Spans() metrics.Spans { return metrics.Spans(g.observe.tracer.St
 
 func (g gauges) Keys() (list []metrics.Keys) {
 	for _, t := range g.road.Load().Tenants.Tenants() {
-		if remote, ok := t.Keys.(*jwtverify.RemoteKeySet); ok {
+		if remote, ok := t.Keys.(*jwks.RemoteKeySet); ok {
 			s := remote.Status()
 			list = append(list, metrics.Keys{Tenant: t.ID, Keys: s.Keys, Fetched: s.Fetched, Fetches: s.Fetches, Failures: s.Failures})
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/revocation"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -21,9 +22,9 @@ type Road struct {
 	Authorizer *extauthz.Authorizer
 
 	cfg         *config.Config
-	tokens      *jwtverify.Cache   // nil: switched off
-	revocations *revocation.List   // nil: off; closed with a fetcher of its own, else by the service
-	fetcher     *jwtverify.Fetcher // of its own; nil: the service's
+	tokens      *jwtverify.Cache // nil: switched off
+	revocations *revocation.List // nil: off; closed with a fetcher of its own, else by the service
+	fetcher     *jwks.Fetcher    // of its own; nil: the service's
 }
 
 // Open builds the road of a configuration without a server around it: for
@@ -34,7 +35,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 	if err != nil {
 		return nil, err
 	}
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate})
 	r, err := openRoad(cfg, fetcher, engine, nil)
 	if err != nil {
 		fetcher.Close()
@@ -55,22 +56,22 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 
 // newFetcher returns the fetcher of a service, with the key sets that an earlier
 // one kept. Tools ask issuers anew and keep nothing.
-func newFetcher(cfg *config.Config, log *slog.Logger) (*jwtverify.Fetcher, error) {
-	f := jwtverify.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate}
+func newFetcher(cfg *config.Config, log *slog.Logger) (*jwks.Fetcher, error) {
+	f := jwks.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate}
 	if cfg.JWKSDir != "" {
 		var err error
-		if f.Store, err = jwtverify.OpenKeyStore(cfg.JWKSDir, log); err != nil {
+		if f.Store, err = jwks.OpenKeyStore(cfg.JWKSDir, log); err != nil {
 			return nil, fmt.Errorf("jwks_dir: %w", err)
 		}
 	}
-	return jwtverify.NewFetcher(f), nil
+	return jwks.NewFetcher(f), nil
 }
 
 // openRoad builds a road with the keys of a fetcher that others may share: a
 // source that they have open keeps its keys. before are the tenants in force, whose
 // keys may serve until new sources answer; nil: none are. Nothing is left open on
 // an error.
-func openRoad(cfg *config.Config, fetcher *jwtverify.Fetcher, engine *policy.Engine, before *tenants.Directory) (*Road, error) {
+func openRoad(cfg *config.Config, fetcher *jwks.Fetcher, engine *policy.Engine, before *tenants.Directory) (*Road, error) {
 	cache, err := tokenCache(cfg)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/config"
 	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // Service is ussoauthz with one configuration. Make one with New, run it once
@@ -32,7 +32,7 @@ import (
 type Service struct {
 	cfg        *config.Config // that it was started with
 	log        *slog.Logger
-	fetcher    *jwtverify.Fetcher
+	fetcher    *jwks.Fetcher
 	road       atomic.Pointer[Road]
 	feed       feed
 	reloads    reloads

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -206,7 +207,7 @@ func (e *explainer) check(c jwtverify.Check) Step {
 // keySource tells where the tenant's keys come from, and how old they are.
 func (e *explainer) keySource() string {
 	t := e.road.tenant
-	remote, ok := t.Keys.(interface{ Status() jwtverify.Status })
+	remote, ok := t.Keys.(interface{ Status() jwks.Status })
 	if !ok {
 		return t.KeySource
 	}

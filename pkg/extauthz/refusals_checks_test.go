@@ -26,6 +26,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
@@ -175,7 +176,7 @@ func TestSubjectOfAnswer(t *testing.T) {
 // remoteWorld is one tenant whose keys come from a URL.
 func remoteWorld(t *testing.T, url string, issuer *jwttest.Issuer) *world {
 	t.Helper()
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{})
 	t.Cleanup(fetcher.Close)
 	c := config(issuer, "acme", "acme.example")
 	c.Key, c.Type, c.JWKSURL = tenants.Secret{}, "", url

@@ -15,6 +15,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // noKeys is a key set that was never fetched.
@@ -252,9 +253,9 @@ func TestFromContext(t *testing.T) {
 
 // A token whose key can't be looked for yet is told when to come again.
 func TestDenyTellsWhenKeysAreLookedFor(t *testing.T) {
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: empty{}})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Transport: empty{}})
 	defer fetcher.Close()
-	keys, err := fetcher.Open(jwtverify.RemoteConfig{URL: "https://sso.example/"})
+	keys, err := fetcher.Open(jwks.RemoteConfig{URL: "https://sso.example/"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,8 @@ package jwtverify
 import (
 	"fmt"
 	"slices"
-	"strconv"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // Algorithm names a signature algorithm as a JWS header does (RFC 7518, 3.1).
@@ -40,7 +41,7 @@ func Asymmetric() []Algorithm {
 func ParseAlgorithm(s string) (Algorithm, error) {
 	a, ok := algorithmOf(s)
 	if !ok {
-		return "", fmt.Errorf("unknown algorithm %s: use one of EdDSA, RS256, RS384, RS512, ES256, ES384, HS256", quote(s))
+		return "", fmt.Errorf("unknown algorithm %s: use one of EdDSA, RS256, RS384, RS512, ES256, ES384, HS256", logtext.Quote(s))
 	}
 	return a, nil
 }
@@ -65,16 +66,7 @@ func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
 	}
 	i := slices.Index(possible, want)
 	if i < 0 {
-		return nil, fmt.Errorf("algorithm %s does not fit the key, which can do %v", quote(string(want)), possible)
+		return nil, fmt.Errorf("algorithm %s does not fit the key, which can do %v", logtext.Quote(string(want)), possible)
 	}
 	return possible[i : i+1 : i+1], nil // a key of many takes no memory of its own for it
-}
-
-// quote makes a name from outside fit for a log line: quoted, and cut to 64
-// bytes.
-func quote(s string) string {
-	if len(s) > 64 {
-		return strconv.Quote(s[:64]) + "…"
-	}
-	return strconv.Quote(s)
 }

@@ -1,6 +1,9 @@
 package jwtverify
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // The outcomes that a caller treats differently. Every error of Verify wraps
 // exactly one of them; match with errors.Is. The text around a sentinel is for
@@ -31,3 +34,16 @@ var (
 	// nothing about the token: a client must keep its session.
 	ErrKeysUnavailable = errors.New("keys unavailable")
 )
+
+// RetryAfter returns in how long the keys for a token may be there, of an error of
+// Verify or of a KeySet: what its method RetryAfter says. It returns 0 where the
+// error has no such method.
+func RetryAfter(err error) time.Duration {
+	if held, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		return held.RetryAfter()
+	}
+	return 0
+}

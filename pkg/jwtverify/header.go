@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // header is what a JOSE header says about how to verify (RFC 7515, 4.1). Keys
@@ -110,5 +112,5 @@ func tokenFault(err error) string {
 	if errors.As(err, &f) {
 		return string(f)
 	}
-	return jsonFault(err)
+	return logtext.JSONError(err)
 }

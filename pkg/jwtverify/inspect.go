@@ -3,9 +3,10 @@ package jwtverify
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // Inspection is what a Verifier sees of one token, for people. It holds the
@@ -62,7 +63,7 @@ func (v *Verifier) Inspect(ctx context.Context, token string) *Inspection {
 		in.Claims = nil
 	}
 	head, err := decodeHeader(token[:firstDot])
-	if !in.check("header", err, "alg %s, kid %s", quote(head.alg), quote(head.kid)) {
+	if !in.check("header", err, "alg %s, kid %s", logtext.Quote(head.alg), logtext.Quote(head.kid)) {
 		return in
 	}
 	v.inspectSignature(ctx, in, head, token, firstDot, lastDot)
@@ -72,11 +73,11 @@ func (v *Verifier) Inspect(ctx context.Context, token string) *Inspection {
 
 func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head header, token string, firstDot, lastDot int) {
 	alg, err := v.algorithm(head.alg)
-	if in.check("algorithm", err, "%s; accepted: %v", quote(head.alg), v.algorithms) {
+	if in.check("algorithm", err, "%s; accepted: %v", logtext.Quote(head.alg), v.algorithms) {
 		if in.Key, err = v.find(ctx, head.kid, alg); err != nil {
 			in.Key = nil
 		}
-		in.check("key", err, "kid %s", quote(head.kid))
+		in.check("key", err, "kid %s", logtext.Quote(head.kid))
 	} else {
 		in.skip("key", "no accepted algorithm")
 	}
@@ -140,22 +141,4 @@ func describeTime(now time.Time, seconds int64) string {
 	} else {
 		return fmt.Sprintf("%s, %v ago", text, -d)
 	}
-}
-
-// Keys returns the keys that a token can mean, sorted by kid, however old they
-// are: Status tells that.
-func (r *RemoteKeySet) Keys() []*Key {
-	snap := r.source.snapshot.Load()
-	switch {
-	case snap == nil:
-		return nil
-	case snap.only != nil:
-		return []*Key{snap.only}
-	}
-	keys := make([]*Key, 0, len(snap.byID))
-	for _, k := range snap.byID {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b *Key) int { return strings.Compare(a.id, b.id) })
-	return keys
 }

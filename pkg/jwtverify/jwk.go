@@ -15,13 +15,15 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
-// Bounds of a key set from outside.
-const (
-	maxKeys        = 100
-	maxKeySetBytes = 512 << 10
-)
+// MaxKeySetBytes is the size of the largest key set that ParseKeySet reads.
+const MaxKeySetBytes = 512 << 10
+
+// maxKeys bounds the keys of a set from outside.
+const maxKeys = 100
 
 // jwkMembers are the members of a JWK that are read. Names are matched in
 // their exact case and a duplicate is an error, both by the decoder's default.
@@ -78,24 +80,9 @@ func decodeJWK(jwk []byte) (*jwkMembers, error) {
 	}
 	if err := json.Unmarshal(jwk, &m); err != nil {
 		// The decoder's text may quote what it read, which may be key material.
-		return nil, fmt.Errorf("JWK is not strict JSON or a member has the wrong type: %s", jsonFault(err))
+		return nil, fmt.Errorf("JWK is not strict JSON or a member has the wrong type: %s", logtext.JSONError(err))
 	}
 	return &m, nil
-}
-
-// jsonFault tells where a JSON text is wrong without quoting any of it.
-func jsonFault(err error) string {
-	var syntax *jsontext.SyntacticError
-	var semantic *json.SemanticError
-	switch {
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return "duplicate member"
-	case errors.As(err, &semantic):
-		return fmt.Sprintf("wrong type at byte %d", semantic.ByteOffset)
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("syntax error at byte %d", syntax.ByteOffset)
-	}
-	return "not JSON"
 }
 
 // checkPurpose refuses keys that are not public, or not meant for signatures.
@@ -109,7 +96,7 @@ func (m *jwkMembers) checkPurpose() error {
 		}
 	}
 	if m.Use != nil && *m.Use != "sig" {
-		return fmt.Errorf("key is for use %s, not for sig", quote(*m.Use))
+		return fmt.Errorf("key is for use %s, not for sig", logtext.Quote(*m.Use))
 	}
 	if m.KeyOps != nil && !slices.Contains(*m.KeyOps, "verify") {
 		return errors.New("key_ops does not contain verify")
@@ -124,7 +111,7 @@ func (m *jwkMembers) algorithm(configured Algorithm) (Algorithm, error) {
 	}
 	own, ok := algorithmOf(*m.Alg)
 	if !ok {
-		return "", fmt.Errorf("key is for alg %s, which is not supported", quote(*m.Alg))
+		return "", fmt.Errorf("key is for alg %s, which is not supported", logtext.Quote(*m.Alg))
 	}
 	if configured != "" && configured != own {
 		return "", fmt.Errorf("key is for alg %s, not for the configured %s", own, configured)
@@ -151,7 +138,7 @@ func (m *jwkMembers) publicKey() (any, error) {
 	case m.Kty == "RSA" && m.Crv == "":
 		return m.rsaKey()
 	}
-	return nil, fmt.Errorf("unsupported key: kty %s, crv %s", quote(m.Kty), quote(m.Crv))
+	return nil, fmt.Errorf("unsupported key: kty %s, crv %s", logtext.Quote(m.Kty), logtext.Quote(m.Crv))
 }
 
 // ecKey wants coordinates of exactly the curve's size (RFC 7518, 6.2.1.2).
@@ -240,8 +227,8 @@ var base64URLByte = func() (t [256]bool) {
 // keys is a set. The error says that this is no key set at all, or one of more
 // than 100 keys.
 func ParseKeySet(jwks []byte) (keys []*Key, problems []error, err error) {
-	if len(jwks) > maxKeySetBytes {
-		return nil, nil, fmt.Errorf("key set of %d bytes: want at most %d", len(jwks), maxKeySetBytes)
+	if len(jwks) > MaxKeySetBytes {
+		return nil, nil, fmt.Errorf("key set of %d bytes: want at most %d", len(jwks), MaxKeySetBytes)
 	}
 	raw, err := splitKeySet(jwks)
 	if err != nil {
@@ -257,7 +244,7 @@ func ParseKeySet(jwks []byte) (keys []*Key, problems []error, err error) {
 	}
 	for _, id := range sharedIDs(keys) {
 		keys = slices.DeleteFunc(keys, func(k *Key) bool { return k.id == id })
-		problems = append(problems, fmt.Errorf("kid %s left out: several keys have it, and a token could not tell which it means", quote(id)))
+		problems = append(problems, fmt.Errorf("kid %s left out: several keys have it, and a token could not tell which it means", logtext.Quote(id)))
 	}
 	if len(keys) > 1 && slices.ContainsFunc(keys, func(k *Key) bool { return k.id == "" }) {
 		problems = append(problems, errors.New("a key without a kid among several: no token can name it"))
@@ -333,7 +320,7 @@ func kidOf(jwk []byte) string {
 	if err := json.Unmarshal(jwk, &m); err != nil || m.Kid == "" {
 		return ""
 	}
-	return " (kid " + quote(m.Kid) + ")"
+	return " (kid " + logtext.Quote(m.Kid) + ")"
 }
 
 // sharedIDs returns, in order, the kids that more than one key has.

@@ -14,6 +14,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // Bounds of key material. They are checked once, when a key is loaded, so that
@@ -71,7 +73,7 @@ func (k *Key) Equal(other *Key) bool {
 // String describes the key without its material. It belongs to the value, as the
 // other two, so that *k prints none either.
 func (k Key) String() string {
-	return fmt.Sprintf("key %s %v %s", quote(k.id), k.algs, k.thumb)
+	return fmt.Sprintf("key %s %v %s", logtext.Quote(k.id), k.algs, k.thumb)
 }
 
 // Format is String for every verb: %#v, %x and %d print no material either.
@@ -89,13 +91,13 @@ func (k *Key) verifies(alg Algorithm) bool { return slices.Contains(k.algs, alg)
 // wrap ErrAlgorithm or ErrSignature.
 func (k *Key) verify(alg Algorithm, signed, signature []byte) error {
 	if !k.verifies(alg) {
-		return fmt.Errorf("%w: the key %s is not one for %s", ErrAlgorithm, quote(k.id), alg)
+		return fmt.Errorf("%w: the key %s is not one for %s", ErrAlgorithm, logtext.Quote(k.id), alg)
 	}
 	if err := verifySignature(alg, signed, signature, k.material); err != nil {
 		if err == errPanic {
-			return fmt.Errorf("%w: key %s: %w", ErrSignature, quote(k.id), err)
+			return fmt.Errorf("%w: key %s: %w", ErrSignature, logtext.Quote(k.id), err)
 		}
-		return fmt.Errorf("%w: key %s", ErrSignature, quote(k.id))
+		return fmt.Errorf("%w: key %s", ErrSignature, logtext.Quote(k.id))
 	}
 	return nil
 }
@@ -147,10 +149,10 @@ func parsePEMBlock(block *pem.Block) (any, error) {
 	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
 		return nil, errors.New("the PEM holds a private key: give the public key (openssl pkey -pubout), and treat the private key as exposed")
 	default:
-		return nil, fmt.Errorf("PEM type %s is not one to verify with: want PUBLIC KEY or CERTIFICATE", quote(block.Type))
+		return nil, fmt.Errorf("PEM type %s is not one to verify with: want PUBLIC KEY or CERTIFICATE", logtext.Quote(block.Type))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the PEM block %s: %w", quote(block.Type), err)
+		return nil, fmt.Errorf("reading the PEM block %s: %w", logtext.Quote(block.Type), err)
 	}
 	return public, nil
 }

@@ -8,6 +8,7 @@ import "context"
 type KeySet interface {
 	// Find returns the key named kid. An empty kid means "the only key", and
 	// finds one only where the set holds exactly one usable key. The error
-	// wraps ErrUnknownKey or ErrKeysUnavailable.
+	// wraps ErrUnknownKey or ErrKeysUnavailable; it may have a method RetryAfter, as
+	// the function of that name says.
 	Find(ctx context.Context, kid string) (*Key, error)
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // claimRef tells where a claim is: under a name, or at a JSON pointer.
@@ -33,7 +35,7 @@ func parseClaimRef(s string) (claimRef, error) {
 				break
 			}
 			if after == "" || (after[0] != '0' && after[0] != '1') {
-				return claimRef{}, fmt.Errorf("JSON pointer %s: a ~ must be followed by 0 or 1", quote(s))
+				return claimRef{}, fmt.Errorf("JSON pointer %s: a ~ must be followed by 0 or 1", logtext.Quote(s))
 			}
 			rest = after
 		}
@@ -68,7 +70,7 @@ func newClaimNames(mapping map[string]string) (*claimNames, error) {
 	for _, name := range slices.Sorted(maps.Keys(mapping)) {
 		field, ok := fields[name]
 		if !ok {
-			errs = append(errs, fmt.Errorf("claims: %s can't be mapped: use one of %s", quote(name),
+			errs = append(errs, fmt.Errorf("claims: %s can't be mapped: use one of %s", logtext.Quote(name),
 				strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
 			continue
 		}

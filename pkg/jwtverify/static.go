@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // StaticKeySet is a KeySet whose keys never change. It is immutable and safe
@@ -30,7 +32,7 @@ func NewStaticKeySet(keys ...*Key) (*StaticKeySet, error) {
 		case k.id == "":
 			continue
 		case s.byID[k.id] != nil:
-			return nil, fmt.Errorf("two keys of the key set have the kid %s", quote(k.id))
+			return nil, fmt.Errorf("two keys of the key set have the kid %s", logtext.Quote(k.id))
 		}
 		s.byID[k.id] = k
 	}
@@ -49,7 +51,7 @@ func (s *StaticKeySet) Find(_ context.Context, kid string) (*Key, error) {
 	if kid == "" {
 		return nil, fmt.Errorf("%w: the token has no kid and the set %d keys", ErrUnknownKey, len(s.list))
 	}
-	return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+	return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, logtext.Quote(kid))
 }
 
 func (s *StaticKeySet) find(kid string) *Key {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // Bounds of a token, checked before anything is decoded.
@@ -131,7 +133,7 @@ func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
 		return err
 	}
 	if key != p.key && !key.Equal(p.key) {
-		return fmt.Errorf("%w: kid %s is another key now", ErrUnknownKey, quote(p.kid))
+		return fmt.Errorf("%w: kid %s is another key now", ErrUnknownKey, logtext.Quote(p.kid))
 	}
 	return v.checkTimes(p.expiry, p.notBefore, p.issuedAt)
 }
@@ -210,10 +212,10 @@ func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, e
 		return nil, fmt.Errorf("%w: %w", ErrKeysUnavailable, err)
 	}
 	if key == nil {
-		return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, quote(kid))
+		return nil, fmt.Errorf("%w: kid %s", ErrUnknownKey, logtext.Quote(kid))
 	}
 	if !key.verifies(alg) {
-		return nil, fmt.Errorf("%w: key %s is not one for %s", ErrAlgorithm, quote(kid), alg)
+		return nil, fmt.Errorf("%w: key %s is not one for %s", ErrAlgorithm, logtext.Quote(kid), alg)
 	}
 	return key, nil
 }

@@ -12,9 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
+
+// TestMain fails the package if a test leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The clock of every test here: a fixed second of 2027.
 const now = 1800000000

@@ -27,7 +27,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/plugins/rest"
 	"github.com/open-policy-agent/opa/v1/util"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // Fault is one thing wrong in a configuration. Field is the path of the key,
@@ -500,7 +500,7 @@ func (c *bundleCheck) unsigned(field string, part map[string]any) (warnings []Fa
 		table, _ := s.(map[string]any)
 		address, _ := table["url"].(string)
 		u, err := url.Parse(address)
-		if err != nil || u.Scheme != "http" || jwtverify.IsLoopbackHost(u.Hostname()) || service != "" && service != name {
+		if err != nil || u.Scheme != "http" || jwks.IsLoopbackHost(u.Hostname()) || service != "" && service != name {
 			continue
 		}
 		return append(warnings, Fault{field, "is fetched without TLS and without a signature: who sits on the way decides what is allowed"})

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // Shared is what the tenants of one configuration have in common.
 type Shared struct {
-	Fetcher *jwtverify.Fetcher // of remote keys; nil where no tenant has some
-	Routes  *Routes            // for tenants without their own; nil: they have none
+	Fetcher *jwks.Fetcher // of remote keys; nil where no tenant has some
+	Routes  *Routes       // for tenants without their own; nil: they have none
 	// Readings are those of tenants that name none; nil: AllReadings.
 	Readings *Readings
 	// RequireTenantID refuses tokens without tenant_id: see Mixups.SharedIssuers.
@@ -94,8 +95,8 @@ func (c *Config) openKeys(t *Tenant, dir string, static *jwtverify.StaticKeySet,
 
 // Remote is where the tenant's keys are on the network; dir is the folder that
 // file names are relative to. Its URL is "" where the keys are not there.
-func (c *Config) Remote(dir string) jwtverify.RemoteConfig {
-	return jwtverify.RemoteConfig{
+func (c *Config) Remote(dir string) jwks.RemoteConfig {
+	return jwks.RemoteConfig{
 		URL:       c.JWKSURL + c.DiscoveryURL, // one of them is empty
 		Discovery: c.DiscoveryURL != "",
 		Issuers:   c.Issuer,

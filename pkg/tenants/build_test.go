@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -152,7 +153,7 @@ func TestBuildRemote(t *testing.T) {
 	issuer := newIssuer(t)
 	server := jwttest.NewServer(issuer)
 	defer server.Close()
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{})
 	defer fetcher.Close()
 
 	c := base()
@@ -178,7 +179,7 @@ func TestBuildDiscovery(t *testing.T) {
 	issuer := newIssuer(t)
 	server := jwttest.NewServer(issuer)
 	defer server.Close()
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{})
 	defer fetcher.Close()
 
 	c := base()
@@ -387,7 +388,7 @@ func TestOthersIDs(t *testing.T) {
 }
 
 func BenchmarkBuild(b *testing.B) {
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: noNetwork{}})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Transport: noNetwork{}})
 	defer fetcher.Close()
 	c := base()
 	c.Hosts = []string{"api.acme.example", "*.acme.example"}

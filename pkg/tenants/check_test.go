@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
@@ -288,7 +289,7 @@ func TestMappableClaims(t *testing.T) {
 		"roles": "/e/f~1g", "scopes": "h", "token_type": "i", "session_id": "j",
 	}
 	expectFaults(t, c.Check(""))
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: noNetwork{}})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Transport: noNetwork{}})
 	defer fetcher.Close()
 	tenant, err := c.Build("", tenants.Shared{Fetcher: fetcher})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // maxKeyFile bounds a JWK set on disk, as the one from the network is.
@@ -65,7 +66,7 @@ func (in *inspector) checkKeySource() {
 }
 
 func (in *inspector) checkURL(field, raw string) {
-	if err := jwtverify.CheckKeyURL(raw, in.AllowHTTP); err != nil {
+	if err := jwks.CheckKeyURL(raw, in.AllowHTTP); err != nil {
 		in.fault(field, "%s", err)
 	}
 }
@@ -87,7 +88,7 @@ func (in *inspector) checkJWKSTLS() {
 		}
 	}
 	if t.CAFile != "" {
-		if _, err := jwtverify.CertPool(within(in.dir, t.CAFile)); err != nil {
+		if _, err := jwks.CertPool(within(in.dir, t.CAFile)); err != nil {
 			in.fault("jwks_tls.ca_file", "%s", err)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
@@ -105,7 +105,7 @@ func TestFaultText(t *testing.T) {
 }
 
 func TestBuildWithClosedFetcher(t *testing.T) {
-	fetcher := jwtverify.NewFetcher(jwtverify.FetcherConfig{Transport: noNetwork{}})
+	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Transport: noNetwork{}})
 	fetcher.Close()
 	c := base()
 	tenant, err := c.Build("", tenants.Shared{Fetcher: fetcher})

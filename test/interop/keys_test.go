@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
@@ -30,7 +31,7 @@ const slack = 10 * time.Second
 // newBench makes all keys and key sets, and publishes them.
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, now: time.Now().Truncate(time.Second), opened: map[string]*jwtverify.RemoteKeySet{}}
+	b := &bench{t: t, now: time.Now().Truncate(time.Second), opened: map[string]*jwks.RemoteKeySet{}}
 	var err error
 	if _, b.ed25519, err = ed25519.GenerateKey(rand.Reader); err != nil {
 		t.Fatal(err)
@@ -47,7 +48,7 @@ func newBench(t *testing.T) *bench {
 	b.server = jwttest.NewServer(b.issuer)
 	t.Cleanup(b.server.Close)
 	b.server.SetHandler(http.HandlerFunc(b.publish))
-	b.fetcher = jwtverify.NewFetcher(jwtverify.FetcherConfig{})
+	b.fetcher = jwks.NewFetcher(jwks.FetcherConfig{})
 	t.Cleanup(b.fetcher.Close)
 	return b
 }

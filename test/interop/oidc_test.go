@@ -12,11 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
 // world is the provider's two tenants, and a fetcher for their keys.
 type world struct {
-	fetcher      *jwtverify.Fetcher
+	fetcher      *jwks.Fetcher
 	acme, globex *tenant
 }
 
@@ -25,7 +26,7 @@ type world struct {
 func TestOpenIDProvider(t *testing.T) {
 	provider := startProvider(t)
 	w := &world{
-		fetcher: jwtverify.NewFetcher(jwtverify.FetcherConfig{}),
+		fetcher: jwks.NewFetcher(jwks.FetcherConfig{}),
 		acme:    discover(t, provider, "acme"),
 		globex:  discover(t, provider, "globex"),
 	}
@@ -40,7 +41,7 @@ func TestOpenIDProvider(t *testing.T) {
 }
 
 // open opens a key set and waits until it was asked for.
-func (w *world) open(t *testing.T, cfg jwtverify.RemoteConfig) *jwtverify.RemoteKeySet {
+func (w *world) open(t *testing.T, cfg jwks.RemoteConfig) *jwks.RemoteKeySet {
 	t.Helper()
 	set, err := w.fetcher.Open(cfg)
 	if err != nil {
@@ -53,7 +54,7 @@ func (w *world) open(t *testing.T, cfg jwtverify.RemoteConfig) *jwtverify.Remote
 
 // awaitFetch waits for the first fetch, good or bad. A service need not: its
 // first requests wait for it, or are told to come again.
-func awaitFetch(t *testing.T, set *jwtverify.RemoteKeySet) {
+func awaitFetch(t *testing.T, set *jwks.RemoteKeySet) {
 	t.Helper()
 	ctx := deadline(t)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -68,10 +69,10 @@ func awaitFetch(t *testing.T, set *jwtverify.RemoteKeySet) {
 }
 
 // byURL and byDiscovery are the two ways to a tenant's keys.
-func byURL(n *tenant) jwtverify.RemoteConfig { return jwtverify.RemoteConfig{URL: n.JWKS} }
+func byURL(n *tenant) jwks.RemoteConfig { return jwks.RemoteConfig{URL: n.JWKS} }
 
-func byDiscovery(n *tenant) jwtverify.RemoteConfig {
-	return jwtverify.RemoteConfig{URL: n.discovery, Discovery: true, Issuers: []string{n.Issuer}}
+func byDiscovery(n *tenant) jwks.RemoteConfig {
+	return jwks.RemoteConfig{URL: n.discovery, Discovery: true, Issuers: []string{n.Issuer}}
 }
 
 // verifier is that of a tenant; change may edit its configuration.
@@ -94,7 +95,7 @@ func verifier(t *testing.T, n *tenant, keys jwtverify.KeySet, change ...func(*jw
 // algorithms: acme's keys name their algorithm, those of globex do not, so that
 // one RSA key signs for several.
 func (w *world) algorithms(t *testing.T) {
-	ways := map[string]func(*tenant) jwtverify.RemoteConfig{"jwks": byURL, "discovery": byDiscovery}
+	ways := map[string]func(*tenant) jwks.RemoteConfig{"jwks": byURL, "discovery": byDiscovery}
 	for _, c := range []struct {
 		tenant *tenant
 		algs   []string
@@ -286,7 +287,7 @@ func (w *world) unsupportedKey(t *testing.T) {
 // otherIssuer: a discovery document that speaks for another issuer brings no
 // keys (OpenID Connect Discovery, 4.3).
 func (w *world) otherIssuer(t *testing.T) {
-	set := w.open(t, jwtverify.RemoteConfig{URL: w.acme.discovery, Discovery: true, Issuers: []string{w.globex.Issuer}})
+	set := w.open(t, jwks.RemoteConfig{URL: w.acme.discovery, Discovery: true, Issuers: []string{w.globex.Issuer}})
 	if s := set.Status(); s.Keys != 0 || s.LastError == nil {
 		t.Errorf("status %+v, want no keys and an error", s)
 	}

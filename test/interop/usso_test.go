@@ -23,6 +23,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
@@ -199,8 +200,8 @@ type bench struct {
 
 	server  *jwttest.Server
 	sets    map[string][]byte // further key sets, by name
-	fetcher *jwtverify.Fetcher
-	opened  map[string]*jwtverify.RemoteKeySet
+	fetcher *jwks.Fetcher
+	opened  map[string]*jwks.RemoteKeySet
 }
 
 // setup is one configuration, for both sides.
@@ -304,12 +305,12 @@ func (b *bench) keys(t *testing.T, c setup) jwtverify.KeySet {
 }
 
 // remote fetches a key set of the server once for all cases.
-func (b *bench) remote(t *testing.T, name string) *jwtverify.RemoteKeySet {
+func (b *bench) remote(t *testing.T, name string) *jwks.RemoteKeySet {
 	t.Helper()
 	if set := b.opened[name]; set != nil {
 		return set
 	}
-	set, err := b.fetcher.Open(jwtverify.RemoteConfig{URL: b.jwksURL(name)})
+	set, err := b.fetcher.Open(jwks.RemoteConfig{URL: b.jwksURL(name)})
 	if err != nil {
 		t.Fatal(err)
 	}
