@@ -220,7 +220,7 @@ fuzz: ## run every fuzz target for TIME each
 # tests of its own.
 MUTATE ?= ./pkg/tenants ./pkg/extauthz ./pkg/policy \
   ./pkg/jwtverify:verifier.go,header.go,claims.go,ed25519.go,key.go,members.go,claimvalues.go,jwx.go,names.go,algorithm.go,static.go \
-  ./pkg/jwtverify/jwks:lifetime.go,snapshot.go,store.go
+  ./pkg/jwtverify/jwks:schedule.go,snapshot.go,store.go
 
 .PHONY: mutation
 mutation: ## checks switched off one at a time: a test must notice; MUTATE=package[:file,file] ONLY=regexp

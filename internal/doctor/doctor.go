@@ -109,7 +109,7 @@ func judge(c *tenants.Config, p *jwks.Probe) Result {
 	if p == nil {
 		return r
 	}
-	r.Outcome, r.TookMS = OK, p.Took.Milliseconds()
+	r.Outcome, r.TookMS = OK, p.Duration.Milliseconds()
 	for _, k := range p.Keys {
 		r.Keys = append(r.Keys, Key{k.ID(), k.Algorithms()})
 	}
@@ -162,21 +162,21 @@ func (r *Result) algorithms(c *tenants.Config, keys []*jwtverify.Key) {
 // kept tells of keys that serve still, and are about to vanish: the folder of
 // key sets has them, and the server no longer sends them, or does not answer.
 func (r *Result) kept(p *jwks.Probe) {
-	if len(p.Kept) == 0 || time.Now().After(p.Until) {
+	if len(p.Stored) == 0 || time.Now().After(p.StoredUntil) {
 		return
 	}
 	if p.Err != nil {
-		r.add(Failed, Problem{"kept", fmt.Sprintf("the keys of jwks_dir serve until %s, and then nobody's token passes", p.Until.UTC().Format(time.RFC3339)), "mend the server by then"})
+		r.add(Failed, Problem{"kept", fmt.Sprintf("the keys of jwks_dir serve until %s, and then nobody's token passes", p.StoredUntil.UTC().Format(time.RFC3339)), "mend the server by then"})
 		return
 	}
 	var gone []string
-	for _, k := range p.Kept {
+	for _, k := range p.Stored {
 		if !slices.ContainsFunc(p.Keys, func(now *jwtverify.Key) bool { return now.ID() == k.ID() }) {
 			gone = append(gone, strconv.Quote(k.ID()))
 		}
 	}
 	if len(gone) > 0 {
-		r.add(Warned, Problem{"kept", fmt.Sprintf("the server no longer sends %s, which it sent until %s", strings.Join(gone, ", "), p.Confirmed.UTC().Format(time.RFC3339)), "the service forgets them at its next fetch, and refuses their tokens: put them back if the issuer still signs with them"})
+		r.add(Warned, Problem{"kept", fmt.Sprintf("the server no longer sends %s, which it sent until %s", strings.Join(gone, ", "), p.StoredAt.UTC().Format(time.RFC3339)), "the service forgets them at its next fetch, and refuses their tokens: put them back if the issuer still signs with them"})
 	}
 }
 
@@ -186,7 +186,7 @@ const minSkew = 5 * time.Second
 // clock compares the server's clock with ours: exp, nbf and iat are by the
 // issuer's.
 func (r *Result) clock(c *tenants.Config, p *jwks.Probe) {
-	if !p.Dated || p.Skew.Abs() <= max(minSkew, c.Leeway) {
+	if !p.HasDate || p.Skew.Abs() <= max(minSkew, c.Leeway) {
 		return
 	}
 	way := "ahead of"

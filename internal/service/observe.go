@@ -116,7 +116,7 @@ func (g gauges) Reloads() metrics.Reloads {
 	return metrics.Reloads{Generation: r.generation, Taken: int64(r.generation - 1), Failed: r.failed, LastOK: r.err == nil, LastTaken: r.taken}
 }
 
-func (g gauges) KeptFailures() int64 { return g.fetcher.KeptFailures() }
+func (g gauges) KeptFailures() int64 { return g.fetcher.StoreFailures() }
 
 func (g gauges) Writers() (list []metrics.Writer) {
 	for _, s := range g.observe.decisions.Stats() {

@@ -227,7 +227,7 @@ func (c *chaos) report(t *testing.T, count *tally) {
 			t.Error(err)
 		}
 		refused += strings.Count(string(text), "the reload failed")
-		unkept += strings.Count(string(text), "key sets can't be kept on disk")
+		unkept += strings.Count(string(text), "key sets can't be stored on disk")
 		for _, word := range []string{"panic", "DATA RACE"} {
 			if strings.Contains(string(text), word) {
 				t.Errorf("%s has %q", s.Log("ussoauthz.log"), word)

@@ -2,11 +2,66 @@ package jwks
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 )
 
-// neverRanges are no key server's, whatever a configuration allows.
-var neverRanges = prefixes(
+// An operator configures the URL of a key set, but a DNS answer, a redirect or the
+// jwks_uri of a discovery document chooses the address that is connected to. Whoever
+// controls one of those could make this service request the inside of the operator's
+// network (server-side request forgery). So every address is checked when the
+// connection is made.
+
+// checkAddress returns an error for addresses that a key server never has: those of
+// cloud metadata services above all. local says that the URL itself names loopback,
+// where plain http is accepted; then the address must be loopback.
+func checkAddress(ip netip.Addr, local, denyPrivate bool) error {
+	ip = ip.WithZone("").Unmap()
+	if local {
+		if !ip.IsLoopback() {
+			return fmt.Errorf("loopback host resolves to %s", ip)
+		}
+		return nil
+	}
+	if err := checkRange(ip, denyPrivate); err != nil {
+		return err
+	}
+	// A gateway, or this machine's own tunnel, unwraps an IPv6 address and connects
+	// to the IPv4 address inside: that one must pass as well.
+	for _, inner := range embedded(ip) {
+		if err := checkRange(inner, denyPrivate); err != nil {
+			return fmt.Errorf("address %s leads to another: %w", ip, err)
+		}
+	}
+	return nil
+}
+
+// checkRange checks the range of one address.
+func checkRange(ip netip.Addr, denyPrivate bool) error {
+	switch {
+	case ip.IsLoopback():
+		return fmt.Errorf("name resolves to loopback (%s): write localhost or the address in the URL", ip)
+	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast():
+		return fmt.Errorf("address %s is link-local, multicast or unspecified: refused", ip)
+	case within(ip, refusedRanges):
+		return fmt.Errorf("address %s is reserved: refused", ip)
+	case denyPrivate && (ip.IsPrivate() || within(ip, privateRanges)):
+		return fmt.Errorf("address %s is private: refused", ip)
+	}
+	return nil
+}
+
+func within(ip netip.Addr, list []netip.Prefix) bool {
+	for _, p := range list {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusedRanges hold no key server, whatever a configuration allows.
+var refusedRanges = prefixes(
 	"0.0.0.0/8",              // "this network"
 	"240.0.0.0/4",            // reserved, and broadcast
 	"100.100.100.200/32",     // metadata of Alibaba Cloud
@@ -18,8 +73,8 @@ var neverRanges = prefixes(
 	"fd00:42::42/128",        // of Scaleway
 )
 
-// privateRanges are beside netip's IsPrivate those that the public internet does
-// not reach (the IANA special-purpose registries).
+// privateRanges are the ranges beyond netip's IsPrivate that the public internet does
+// not route (the IANA special-purpose registries).
 var privateRanges = prefixes(
 	"100.64.0.0/10", // shared by carriers and clouds (RFC 6598)
 	"192.0.0.0/24",  // RFC 6890
@@ -44,9 +99,9 @@ func prefixes(list ...string) []netip.Prefix {
 	return parsed
 }
 
-// embedded returns the IPv4 addresses that an IPv6 address leads to by one of the
-// standard translations and tunnels. The prefix of a network's own NAT64 can't be
-// known: jwks_deny_private and the network have to bound that.
+// embedded returns the IPv4 addresses inside an IPv6 address of one of the standard
+// translations and tunnels. The prefix of a network's own NAT64 cannot be known here:
+// jwks_deny_private and the network have to bound that.
 func embedded(ip netip.Addr) []netip.Addr {
 	if !ip.Is6() {
 		return nil
@@ -72,9 +127,10 @@ func embedded(ip netip.Addr) []netip.Addr {
 	return nil
 }
 
-// localNAT64 reads the four places that an address can have in 64:ff9b:1::/48
-// (RFC 6052, 2.2): which one is meant its network alone knows, and three are no
-// address at all. So only those count where something inside would answer.
+// localNAT64 reads the four places where 64:ff9b:1::/48 can hold an address
+// (RFC 6052, 2.2). Only the network knows which one it uses, and the other three are
+// arbitrary bytes: so those that no host can have (0/8, multicast and above) are left
+// out.
 func localNAT64(b [16]byte) (list []netip.Addr) {
 	for _, inner := range [...][4]byte{
 		{b[6], b[7], b[9], b[10]},    // of a /48

@@ -63,7 +63,7 @@ func writePEM(t *testing.T, name, kind string, der []byte) {
 	}
 }
 
-// An issuer of a company's own authority, which wants to know who asks.
+// An issuer with a certificate of a private authority, which requires client certificates.
 func TestCertificatesOfAnIssuer(t *testing.T) {
 	inner, other := newAuthority(t), newAuthority(t)
 	cert, key := inner.issue(t, t.TempDir())

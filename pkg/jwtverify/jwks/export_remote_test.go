@@ -10,9 +10,9 @@ import (
 var (
 	CheckAddress = checkAddress
 	Lifetime     = lifetime
-	Interval     = interval
+	Interval     = clampInterval
 	Backoff      = backoff
-	Early        = early
+	WithJitter   = withJitter
 )
 
 const (
@@ -20,10 +20,10 @@ const (
 	MaxAbsent  = maxAbsent
 )
 
-// Absent counts the kids that are remembered as looked for in vain.
+// Absent counts the kids that are remembered as absent.
 func (r *RemoteKeySet) Absent() int { return len(r.source.snapshot.Load().absent) }
 
-// GuardedTransport is the transport of a Fetcher that trusts a test's server.
+// GuardedTransport is the transport of a Fetcher, with the roots of a test's server.
 func GuardedTransport(denyPrivate bool, roots *x509.CertPool) *http.Transport {
 	t := newTransport(denyPrivate, 2)
 	t.TLSClientConfig.RootCAs = roots
@@ -37,8 +37,8 @@ func (f *Fetcher) Idle() bool {
 	return f.running == [lanes]int{} && len(f.queue.hosts) == 0
 }
 
-// Sleep is what a set sees after its machine was suspended: the wall clock went
-// on, and the monotonic one did not.
+// Sleep gives a set the state after its machine was suspended: the wall clock went on,
+// and the monotonic one did not.
 func (r *RemoteKeySet) Sleep(d time.Duration) {
 	s := *r.source.snapshot.Load()
 	s.wall -= int64(d / time.Second)

@@ -155,13 +155,13 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	expectError(t, served(t, server, "/", jwks.FetcherConfig{}), "requesting keys")
 }
 
-func TestAHugeETagIsNotKept(t *testing.T) {
+func TestAHugeETagIsNotStored(t *testing.T) {
 	server := newKeyServer(keySetOf("a"))
 	server.header["ETag"] = `"` + strings.Repeat("x", 2<<10) + `"`
 	inBubble(t, server, func(t *testing.T, f *jwks.Fetcher) {
 		r := open(t, f, jwks.RemoteConfig{TTL: time.Minute})
 		find(t, r, "a", nil)
-		server.serve(keySetOf("b")) // the server would say 304 if it were asked
+		server.serve(keySetOf("b")) // the server would answer 304 to an If-None-Match
 		time.Sleep(time.Minute)
 		find(t, r, "b", nil)
 	})
@@ -293,7 +293,7 @@ func TestFailingFetchesLeaveNoSockets(t *testing.T) {
 // attack 168
 func TestRedirects(t *testing.T) {
 	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		t.Error("the other origin was asked")
+		t.Error("the other origin was requested")
 		fmt.Fprint(w, keySetOf("evil"))
 	}))
 	defer other.Close()
@@ -375,7 +375,7 @@ func TestDiscovery(t *testing.T) {
 				case "https://keys.acme.example/jwks":
 					fmt.Fprint(w, keySetOf("a"))
 				default:
-					t.Errorf("asked %s", r.URL)
+					t.Errorf("requested %s", r.URL)
 				}
 			}
 			inBubble(t, server, func(t *testing.T, f *jwks.Fetcher) {

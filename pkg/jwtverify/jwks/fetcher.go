@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// FetcherConfig holds the limits of a Fetcher. The zero value is a good one.
+// FetcherConfig holds the limits of a Fetcher. The zero value has good defaults.
 type FetcherConfig struct {
-	MaxFetches  int           // fetches at a time, a quarter of them for requests that wait; 0: 32
+	MaxFetches  int           // at a time; a quarter is reserved for requests that wait; 0: 32
 	MaxPerHost  int           // of them to one host; 0: 2
 	Timeout     time.Duration // of one fetch in all, discovery included; 0: 5 s
 	DenyPrivate bool          // refuse private addresses; link-local ones always are
-	Store       *KeyStore     // keeps key sets over restarts; nil: they are not kept
-	// Transport replaces the guarded one, which refuses addresses where no key
-	// server is. For tests. It must obey the request's context.
+	Store       *KeyStore     // persists key sets over restarts; nil: none
+	// Transport replaces the one that checks addresses. For tests. It must obey the
+	// request's context.
 	Transport http.RoundTripper
 	Logger    *slog.Logger // nil: none
 }
 
-// Fetcher fetches remote key sets and keeps them fresh. It owns all goroutines
-// and timers of its sources. It is safe for concurrent use.
+// Fetcher fetches and refreshes remote key sets. It owns all goroutines and timers of
+// its sources. It is safe for concurrent use.
 type Fetcher struct {
 	cfg    FetcherConfig
 	client *http.Client
@@ -34,8 +34,8 @@ type Fetcher struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // running fetches and armed timers
 
-	// mu guards what follows and the marked fields of every source. Nothing
-	// under it waits, logs or takes another lock.
+	// mu guards what follows and the marked fields of every source. While it is held
+	// nothing waits, logs or takes another lock.
 	mu      sync.Mutex
 	closed  bool
 	sources map[string]*source
@@ -72,15 +72,16 @@ func NewFetcher(cfg FetcherConfig) *Fetcher {
 	return f
 }
 
-// Open returns the key set of a configuration and has its keys fetched; it
-// never waits for them. Equal configurations share one source, which lives
-// until the last of its sets is closed.
+// Open returns the key set of a configuration and queues its first fetch; it does not
+// wait for it. Equal configurations share one source, which lives until the last of its
+// sets is closed. It returns an error where the configuration is not valid, or the
+// Fetcher is closed. The caller must Close the set.
 func (f *Fetcher) Open(cfg RemoteConfig) (*RemoteKeySet, error) {
 	u, err := cfg.check()
 	if err != nil {
 		return nil, fmt.Errorf("opening a remote key set: %w", err)
 	}
-	id := cfg.identity()
+	id := cfg.sourceID()
 	fresh := &source{fetcher: f, id: id, cfg: cfg, url: u, host: hostPort(u)}
 	if f.cfg.Store != nil && !f.has(id) { // read before the lock: others must not wait for a disk
 		if snap := fresh.restore(f.cfg.Store.load(cfg.origin())); snap != nil {
@@ -109,40 +110,41 @@ func (f *Fetcher) has(id string) bool {
 }
 
 // Close stops all sources and waits until every fetch has ended. Sets that are
-// still open go on with the keys that they have, until those are stale.
+// still open go on with the keys that they have, until those are stale. It may be
+// called more than once.
 func (f *Fetcher) Close() {
 	f.mu.Lock()
 	if !f.closed {
 		f.closed = true
 		f.cancel()
 		for _, s := range f.sources {
-			f.shut(s)
+			f.closeSource(s)
 		}
 	}
 	f.mu.Unlock()
 	f.wg.Wait()
 }
 
-// KeptFailures counts the key sets that could not be kept on disk.
-func (f *Fetcher) KeptFailures() int64 {
+// StoreFailures counts the key sets that could not be written to the store.
+func (f *Fetcher) StoreFailures() int64 {
 	if f.cfg.Store == nil {
 		return 0
 	}
 	return f.cfg.Store.Failures()
 }
 
-// leave is the end of one set of a source.
-func (f *Fetcher) leave(s *source) {
+// release closes one set of a source.
+func (f *Fetcher) release(s *source) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.sets--; s.sets == 0 && !s.closed {
-		f.shut(s)
+		f.closeSource(s)
 		f.dispatch()
 	}
 }
 
-// shut ends a source. mu is held.
-func (f *Fetcher) shut(s *source) {
+// closeSource ends a source. mu is held.
+func (f *Fetcher) closeSource(s *source) {
 	s.closed = true
 	delete(f.sources, s.id)
 	f.disarm(s)
@@ -154,10 +156,10 @@ func (f *Fetcher) shut(s *source) {
 	case running:
 		s.cancel() // finish drops the result
 	}
-	s.wake()
+	s.wakeWaiters()
 }
 
-// enqueue makes an idle source due. mu is held.
+// enqueue queues an idle source. mu is held.
 func (f *Fetcher) enqueue(s *source, lane int) {
 	f.disarm(s)
 	s.fetching.Store(true) // unknown kids wait for this fetch
@@ -166,7 +168,7 @@ func (f *Fetcher) enqueue(s *source, lane int) {
 	f.dispatch()
 }
 
-// dispatch begins as many fetches as the limits allow. mu is held.
+// dispatch starts as many fetches as the limits allow. mu is held.
 func (f *Fetcher) dispatch() {
 	for !f.closed && f.running[ordinary]+f.running[urgent] < f.cfg.MaxFetches {
 		s := f.queue.pop(f.running[ordinary] < f.maxOrdinary())
@@ -183,24 +185,24 @@ func (f *Fetcher) dispatch() {
 			defer f.wg.Done()
 			r := f.fetch(ctx, s)
 			if snap := f.finish(s, r); snap != nil && f.cfg.Store != nil {
-				s.whole.Store(!f.cfg.Store.save(s.cfg.origin(), snap, r.body))
+				s.needBody.Store(!f.cfg.Store.save(s.cfg.origin(), snap, r.body))
 			}
 		}()
 	}
 }
 
-// maxOrdinary leaves a quarter of the fetches to sources that requests wait
-// for: hosts that hang, each its own, would hold all of them until they time
-// out, while a request waits for much less.
+// maxOrdinary reserves a quarter of the fetches for sources that requests wait for.
+// Otherwise hosts that hang, each its own, would hold all of them until they time out,
+// which is longer than a request waits.
 func (f *Fetcher) maxOrdinary() int { return max(1, f.cfg.MaxFetches*3/4) }
 
-// finish takes the result of a fetch over and plans the next one. It returns the
-// set that is in force now if the issuer vouched for it in this fetch, else nil.
-func (f *Fetcher) finish(s *source, r *result) (vouched *snapshot) {
-	var lines []func()
-	note := func(level slog.Level, msg string, attrs ...slog.Attr) {
+// finish applies the result of a fetch and plans the next one. It returns the current
+// snapshot where the issuer confirmed it in this fetch, else nil.
+func (f *Fetcher) finish(s *source, r *result) (confirmed *snapshot) {
+	var lines []func() // logged when the lock is released
+	log := func(level slog.Level, msg string, attrs ...slog.Attr) {
 		lines = append(lines, func() {
-			f.log.LogAttrs(f.ctx, level, msg, append(attrs, slog.String("url", printable(s.url)))...)
+			f.log.LogAttrs(f.ctx, level, msg, append(attrs, slog.String("url", redacted(s.url)))...)
 		})
 	}
 	f.mu.Lock()
@@ -209,25 +211,25 @@ func (f *Fetcher) finish(s *source, r *result) (vouched *snapshot) {
 	s.state = idle
 	f.running[s.lane]--
 	f.queue.release(s)
-	if !s.closed { // else the result comes too late: nobody asked for it any more
-		f.arm(s, s.take(r, note))
-		if snap := s.snapshot.Load(); snap != nil && snap.fetched.Equal(r.begun) {
-			vouched = snap
+	if !s.closed { // else nobody waits for the result any more
+		f.arm(s, s.apply(r, log))
+		if snap := s.snapshot.Load(); snap != nil && snap.fetched.Equal(r.started) {
+			confirmed = snap
 		}
-		s.named = nil
+		s.requested = nil
 		s.fetching.Store(false)
-		s.wake()
+		s.wakeWaiters()
 	}
 	f.dispatch()
 	f.mu.Unlock()
 	for _, line := range lines {
 		line()
 	}
-	return vouched
+	return confirmed
 }
 
-// arm plans the next fetch of an idle source. mu is held. An armed timer
-// counts as work of the Fetcher until it ran or was stopped.
+// arm plans the next fetch of an idle source. mu is held. An armed timer counts as work
+// of the Fetcher until it ran or was stopped.
 func (f *Fetcher) arm(s *source, d time.Duration) {
 	s.generation++
 	generation := s.generation

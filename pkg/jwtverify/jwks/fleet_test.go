@@ -13,7 +13,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
-// fleet is what `make fleet` asks about: REPLICAS, ISSUERS and TTL.
+// fleet holds the parameters of `make fleet`: REPLICAS, ISSUERS and TTL.
 type fleet struct {
 	replicas, issuers int
 	ttl               time.Duration
@@ -28,7 +28,7 @@ type load struct {
 	hour, busiest int // fetches in it, and in its busiest minute
 }
 
-// fetches counts by the minute what replicas that start together ask of one
+// fetches counts, by the minute, the fetches that replicas that start together make of one
 // issuer; pause is the time after the nth fetch.
 func (f fleet) fetches(hours int, pause func(n int) time.Duration) []int {
 	end := time.Duration(hours) * time.Hour
@@ -45,8 +45,8 @@ func (f fleet) fetches(hours int, pause func(n int) time.Duration) []int {
 
 // loads simulates the fleet by the functions that plan each fetch.
 func (f fleet) loads() []load {
-	up := f.fetches(48, func(int) time.Duration { return jwks.Early(jwks.Interval(f.ttl, f.ttl)) })
-	down := f.fetches(2, func(n int) time.Duration { return jwks.Early(jwks.Backoff(n)) })
+	up := f.fetches(48, func(int) time.Duration { return jwks.WithJitter(jwks.Interval(f.ttl, f.ttl)) })
+	down := f.fetches(2, func(n int) time.Duration { return jwks.WithJitter(jwks.Backoff(n)) })
 	of := func(name string, minutes []int, from, to int) load {
 		l := load{name: name}
 		for _, n := range minutes[from*60 : to*60] {
@@ -73,7 +73,7 @@ func (f fleet) String() string {
 	return b.String()
 }
 
-// What a fleet asks of its issuers, and the page that tells it.
+// The fetches that a fleet makes of its issuers are those that docs/scale.md has.
 func TestFleet(t *testing.T) {
 	if text := os.Getenv("USSOAUTHZ_FLEET"); text != "" {
 		var f fleet
@@ -106,7 +106,7 @@ func TestFleet(t *testing.T) {
 			}
 		}
 		if l.name == "issuer up" && l.busiest > page.replicas/5 {
-			t.Errorf("%d of %d replicas ask in one minute on the second day: they did not drift apart", l.busiest, page.replicas)
+			t.Errorf("%d of %d replicas fetch in one minute on the second day: they did not drift apart", l.busiest, page.replicas)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 
 const maxURLBytes = 2048
 
-// CheckKeyURL tells whether keys may be fetched from a URL, and if not, what to
-// write instead. Keys that came over plain http can be replaced by anyone on
-// the way, so http is for loopback hosts, or for those who ask for it.
+// CheckKeyURL returns nil where keys may be fetched from a URL; the error says what to
+// write instead. Keys that came over plain http can be replaced by anyone on the way,
+// so http is accepted for loopback hosts, and for others only with allowHTTP.
 func CheckKeyURL(raw string, allowHTTP bool) error {
 	_, err := parseKeyURL(raw, allowHTTP)
 	return err
@@ -24,7 +24,7 @@ func parseKeyURL(raw string, allowHTTP bool) (*url.URL, error) {
 		return nil, fmt.Errorf("URL of %d bytes: write one of at most %d", len(raw), maxURLBytes)
 	}
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return nil, errors.New("blank or control character in the URL: remove it")
+		return nil, errors.New("space or control character in the URL: remove it")
 	}
 	u, err := url.Parse(raw)
 	if err != nil { // its text would repeat the URL, with a password in it
@@ -33,7 +33,7 @@ func parseKeyURL(raw string, allowHTTP bool) (*url.URL, error) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "":
 		return nil, errors.New("not an absolute URL: write https://host/path")
-	case !goodPort(u):
+	case !validPort(u):
 		return nil, errors.New("the port is not a number from 1 to 65535")
 	case u.User != nil:
 		return nil, errors.New("user and password in the URL: remove them, public keys need none")
@@ -45,7 +45,7 @@ func parseKeyURL(raw string, allowHTTP bool) (*url.URL, error) {
 	return u, nil
 }
 
-func goodPort(u *url.URL) bool {
+func validPort(u *url.URL) bool {
 	if u.Port() == "" {
 		return !strings.HasSuffix(u.Host, ":")
 	}
@@ -53,8 +53,9 @@ func goodPort(u *url.URL) bool {
 	return err == nil && n > 0
 }
 
-// IsLoopbackHost reports whether a URL's host means this machine by its very
-// name; what another name resolves to is not its owner's promise.
+// IsLoopbackHost reports whether a URL's host is localhost or a loopback address. It
+// resolves nothing: another name that leads to loopback today may lead elsewhere
+// tomorrow.
 func IsLoopbackHost(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -63,7 +64,8 @@ func IsLoopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// hostPort is a URL's host with its port, in one spelling.
+// hostPort returns a URL's host and port, in lower case and with the port always
+// written, so that equal origins compare equal.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -75,8 +77,8 @@ func hostPort(u *url.URL) string {
 	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// printable is a URL for logs: a query may carry an access key.
-func printable(u *url.URL) string {
+// redacted returns a URL for logs: a query may carry an access key.
+func redacted(u *url.URL) string {
 	c := *u
 	c.User, c.RawQuery, c.ForceQuery, c.Fragment = nil, "", false, ""
 	return c.String()

@@ -160,7 +160,7 @@ func keySetOf(names ...string) string {
 
 const keyURL = "https://sso.acme.example/jwks.json"
 
-// inBubble runs a test in fake time with a fetcher that asks server. Every
+// inBubble runs a test in fake time with a fetcher of server. Every
 // goroutine and timer must be gone at its end.
 func inBubble(t *testing.T, server *keyServer, test func(t *testing.T, f *jwks.Fetcher)) {
 	t.Helper()
@@ -196,7 +196,7 @@ func find(t testing.TB, r *jwks.RemoteKeySet, kid string, want error) *jwtverify
 	return k
 }
 
-// took tells the fake time that something takes.
+// took returns the fake time that a call takes.
 func took(do func()) time.Duration {
 	start := time.Now()
 	do()

@@ -4,5 +4,5 @@ package jwks
 
 import "io/fs"
 
-// ours is true where files have no owner in the sense of Unix.
-func ours(fs.FileInfo) bool { return true }
+// trustedOwner is true where files have no owner in the sense of Unix.
+func trustedOwner(fs.FileInfo) bool { return true }

@@ -2,19 +2,22 @@ package jwks
 
 import "container/list"
 
-// queue holds the sources that are due, by host. Hosts take turns, so that one
-// with thousands of sources, or one that hangs, costs the others nothing but
-// its share; and so do two lanes, so that a set that requests wait for need not
-// wait for thousands of idle ones, and a flood of such requests does not stop
-// the plain refreshes. Every operation is O(1). It is guarded by Fetcher.mu.
+// queue holds the sources that are due, by host. Hosts take turns, so that a host with
+// thousands of sources, or one that hangs, delays the others by its share alone. Two
+// lanes take turns as well: a set that requests wait for overtakes thousands of
+// planned refreshes, and a flood of such requests does not stop the refreshes.
+//
+// A host stands in ready[lane] exactly while it has a source queued in that lane and
+// runs fewer than perHost fetches; update restores this after every change. So every
+// operation is O(1). Fetcher.mu guards it.
 type queue struct {
-	hosts   map[string]*hostQueue // those with something queued or running
-	ready   [lanes]list.List      // of *hostQueue: something in the lane, and a free slot
-	last    int                   // the lane that was served last
-	perHost int
+	hosts    map[string]*hostQueue // those with a source queued or running
+	ready    [lanes]list.List      // of *hostQueue
+	lastLane int                   // the lane that was served last
+	perHost  int
 }
 
-// The lanes: sources that requests wait for, and the others.
+// The lanes: ordinary for planned fetches, urgent for sources that requests wait for.
 const (
 	ordinary = iota
 	urgent
@@ -25,7 +28,7 @@ type hostQueue struct {
 	name    string
 	running int
 	queued  [lanes]list.List     // of *source
-	place   [lanes]*list.Element // in queue.ready
+	ready   [lanes]*list.Element // in queue.ready; nil: not there
 }
 
 // push queues a source that is not queued.
@@ -35,12 +38,12 @@ func (q *queue) push(s *source, lane int) {
 		h = &hostQueue{name: s.host}
 		q.hosts[s.host] = h
 	}
-	s.lane, s.place = lane, h.queued[lane].PushBack(s)
-	q.settle(h)
+	s.lane, s.element = lane, h.queued[lane].PushBack(s)
+	q.update(h)
 }
 
-// hurry moves a queued source to the urgent lane.
-func (q *queue) hurry(s *source) {
+// promote moves a queued source to the urgent lane.
+func (q *queue) promote(s *source) {
 	if s.lane == urgent {
 		return
 	}
@@ -48,20 +51,20 @@ func (q *queue) hurry(s *source) {
 	q.push(s, urgent)
 }
 
-// remove takes a queued source out.
+// remove removes a queued source.
 func (q *queue) remove(s *source) {
 	h := q.hosts[s.host]
-	h.queued[s.lane].Remove(s.place)
-	s.place = nil
-	q.settle(h)
+	h.queued[s.lane].Remove(s.element)
+	s.element = nil
+	q.update(h)
 }
 
-// pop takes the next source and a slot of its host, or returns nil. It leaves
-// the ordinary lane alone unless that is allowed.
+// pop removes the next source and counts it as running at its host; nil where none can
+// run. Without allowOrdinary it serves the urgent lane alone.
 func (q *queue) pop(allowOrdinary bool) *source {
-	lane := urgent - q.last
+	lane := urgent - q.lastLane // the other one
 	if q.ready[lane].Len() == 0 {
-		lane = q.last
+		lane = q.lastLane
 	}
 	if !allowOrdinary {
 		lane = urgent
@@ -70,36 +73,37 @@ func (q *queue) pop(allowOrdinary bool) *source {
 	if front == nil {
 		return nil
 	}
-	q.last = lane
+	q.lastLane = lane
 	h := front.Value.(*hostQueue)
 	s := h.queued[lane].Remove(h.queued[lane].Front()).(*source)
-	s.place = nil
+	s.element = nil
 	h.running++
 	q.ready[lane].MoveToBack(front)
-	q.settle(h)
+	q.update(h)
 	return s
 }
 
-// release gives the slot of a source's host back.
+// release ends the running fetch of a source at its host.
 func (q *queue) release(s *source) {
 	h := q.hosts[s.host]
 	h.running--
-	q.settle(h)
+	q.update(h)
 }
 
-// settle puts a host where it belongs after a change.
-func (q *queue) settle(h *hostQueue) {
+// update puts a host into the ready lists, or removes it from them, as its queues and
+// its running fetches now require.
+func (q *queue) update(h *hostQueue) {
 	waiting := 0
 	for lane := range h.queued {
 		n := h.queued[lane].Len()
 		waiting += n
 		runnable := n > 0 && h.running < q.perHost
 		switch {
-		case runnable && h.place[lane] == nil:
-			h.place[lane] = q.ready[lane].PushBack(h)
-		case !runnable && h.place[lane] != nil:
-			q.ready[lane].Remove(h.place[lane])
-			h.place[lane] = nil
+		case runnable && h.ready[lane] == nil:
+			h.ready[lane] = q.ready[lane].PushBack(h)
+		case !runnable && h.ready[lane] != nil:
+			q.ready[lane].Remove(h.ready[lane])
+			h.ready[lane] = nil
 		}
 	}
 	if waiting == 0 && h.running == 0 {

@@ -24,14 +24,15 @@ type RemoteConfig struct {
 	// at least one. They are not used without Discovery.
 	Issuers   []string
 	AllowHTTP bool // http:// URLs of hosts that are not loopback
-	// CAFile holds the certificates (PEM) that the server's may come from, in
-	// place of the system's; CertFile and KeyFile the certificate that the
-	// server asks for. They are read at each fetch: renewed ones need no more.
+	// CAFile holds the certificates (PEM) of the authorities that may have signed the
+	// server's, in place of the system's; CertFile and KeyFile the client certificate
+	// for a server that requires one. They are read at each fetch, so renewed files
+	// need no reload.
 	CAFile, CertFile, KeyFile string
-	// TTL is the longest time between two fetches; 0 is 1 hour. What the
-	// server says in Cache-Control counts within 1 minute and TTL.
+	// TTL is the longest time between two fetches; 0 is 1 hour. The freshness that the
+	// server gives in Cache-Control counts between 1 minute and TTL.
 	TTL time.Duration
-	// MaxStale is how long keys serve after the last good fetch; 0 is 24
+	// MaxStale is how long keys are valid after the last good fetch; 0 is 24
 	// hours. It must not be less than TTL.
 	MaxStale time.Duration
 }
@@ -66,78 +67,49 @@ func (c *RemoteConfig) check() (*url.URL, error) {
 	return u, nil
 }
 
-// identity is the same for two configurations that mean the same source.
-func (c *RemoteConfig) identity() string {
+// sourceID is equal for configurations that share one source.
+func (c *RemoteConfig) sourceID() string {
 	return fmt.Sprintf("%s %q %q %d %d", c.origin(), c.CertFile, c.KeyFile, c.TTL, c.MaxStale)
 }
 
-// origin is the same for two configurations whose keys come from the same place
-// under the same guards: what one of them keeps on disk may serve the other.
+// origin is equal for configurations whose keys come from the same place under the same
+// checks: they share one file of a KeyStore.
 func (c *RemoteConfig) origin() string {
 	return fmt.Sprintf("%q %t %q %t %q", c.URL, c.Discovery, c.Issuers, c.AllowHTTP, c.CAFile)
 }
 
-// RemoteKeySet is a KeySet that is fetched, and kept fresh, by a Fetcher. It is
-// safe for concurrent use. Make one with Fetcher.Open.
+// RemoteKeySet is a jwtverify.KeySet that a Fetcher fetches and refreshes. It is safe
+// for concurrent use. Make one with Fetcher.Open.
 type RemoteKeySet struct {
 	source   *source
-	handover atomic.Pointer[handover] // nil: none, or its time is over
+	handover atomic.Pointer[handover] // nil: none, or its time has ended
 	once     sync.Once
 }
 
 // Find returns the key named kid, or for an empty kid the only key of the set.
-// A key that is known is returned at once, without a lock or an allocation.
+// A known key is returned at once, without a lock or an allocation.
 //
-// A request waits only for a kid that no key has: until the fetch that may
-// bring it ends, for half of its remaining time at most and 500 ms at most.
-// Unknown kids cause three fetches at once and then one in 30 seconds, whatever
-// their number.
+// A request waits only for a kid that no key has: until the end of the fetch that may
+// bring it, for half of its remaining time at most and 500 ms at most. Unknown kids
+// cause three fetches at once and then one in 30 seconds, whatever their number.
 //
-// The error wraps ErrUnknownKey where the issuer was asked since the kid was first
-// named, and had no such key. It wraps ErrKeysUnavailable where no fetch succeeded
-// yet, the last one is longer ago than MaxStale, or the kid could not be looked
-// for yet; RetryAfter tells when it may be.
+// The error wraps jwtverify.ErrUnknownKey where the issuer was fetched after the kid was
+// first requested, and had no such key. It wraps jwtverify.ErrKeysUnavailable where no
+// fetch succeeded yet, the last good one is longer ago than MaxStale, or the kid could
+// not be looked up yet; then jwtverify.RetryAfter returns when it can be.
 func (r *RemoteKeySet) Find(ctx context.Context, kid string) (*jwtverify.Key, error) {
 	if snap := r.source.snapshot.Load(); snap != nil {
 		if k := snap.find(kid); k != nil && !snap.stale() {
 			return k, nil
 		}
-	} else if k := r.old(kid); k != nil {
+	} else if k := r.findOld(kid); k != nil {
 		return k, nil
 	}
 	return r.source.find(ctx, kid)
 }
 
-// Close gives the set back. When the last set of a source is closed its timer
-// stops, and what a fetch under way brings is dropped; requests that still
-// hold the set go on with the keys that it has.
-func (r *RemoteKeySet) Close() {
-	r.once.Do(func() { r.source.fetcher.leave(r.source) })
-}
-
-// Status is the state of a remote key set, for metrics and status pages.
-type Status struct {
-	Keys      int       // usable keys
-	Fetched   time.Time // the last good fetch; zero: none yet
-	LastError error     // why keys are not as they should be; nil: all is well
-	NextFetch time.Time // zero: queued or under way
-	Fetches   int64     // begun so far
-	Failures  int64     // of them, those that ended with an error
-
-	OldKeys  int       // keys of the source before, which serve until this one answers
-	OldUntil time.Time // and no longer than this
-}
-
-// Status tells how the set is. A set without a good fetch for longer than its
-// MaxStale still tells its keys, though Find gives none of them.
-func (r *RemoteKeySet) Status() Status {
-	st := r.source.status()
-	r.handover.Load().status(&st, r.source)
-	return st
-}
-
-// Keys returns the keys that a token can mean, sorted by kid, however old they
-// are: Status tells that.
+// Keys returns the keys that a token can name, sorted by kid, however old they are:
+// Status has their age.
 func (r *RemoteKeySet) Keys() []*jwtverify.Key {
 	snap := r.source.snapshot.Load()
 	switch {
@@ -152,4 +124,32 @@ func (r *RemoteKeySet) Keys() []*jwtverify.Key {
 	}
 	slices.SortFunc(keys, func(a, b *jwtverify.Key) int { return strings.Compare(a.ID(), b.ID()) })
 	return keys
+}
+
+// Close releases the set. When the last set of a source is closed its timer stops, and
+// the result of a running fetch is dropped; requests that still hold the set go on with
+// the keys that it has. It may be called more than once.
+func (r *RemoteKeySet) Close() {
+	r.once.Do(func() { r.source.fetcher.release(r.source) })
+}
+
+// Status is the state of a remote key set, for metrics and status pages.
+type Status struct {
+	Keys      int       // usable keys
+	Fetched   time.Time // the last good fetch; zero: none yet
+	LastError error     // of the last fetch, or why its set was not applied; nil: none
+	NextFetch time.Time // zero: queued or running
+	Fetches   int64     // started so far
+	Failures  int64     // of them, those that ended with an error
+
+	OldKeys  int       // keys that were taken over, valid until this source answers
+	OldUntil time.Time // and until this time at most
+}
+
+// Status returns the state of the set. The keys of a set whose last good fetch is longer
+// ago than MaxStale are counted, though Find returns none of them.
+func (r *RemoteKeySet) Status() Status {
+	st := r.source.status()
+	r.handover.Load().addStatus(&st, r.source)
+	return st
 }

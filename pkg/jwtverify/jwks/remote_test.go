@@ -230,7 +230,7 @@ func TestHangingHostsLeaveFetchesToRequests(t *testing.T) {
 	})
 }
 
-// A set that a request needs comes before those that nobody asked for yet.
+// A set that a request needs comes before those that no request needs yet.
 func TestARequestedSourceOvertakesIdleOnes(t *testing.T) {
 	server := newKeyServer(keySetOf("a"))
 	server.delay = 100 * time.Millisecond
@@ -344,7 +344,7 @@ func TestForgedKidsDoNotHideARotation(t *testing.T) {
 		find(t, r, "forged", jwtverify.ErrUnknownKey)
 		before := server.fetches()
 		server.serve(keySetOf("old", "new"))
-		find(t, r, "forged", jwtverify.ErrUnknownKey) // which asks nobody again so soon
+		find(t, r, "forged", jwtverify.ErrUnknownKey) // which causes no fetch again so soon
 		if n := server.fetches(); n != before {
 			t.Errorf("%d fetches for a kid that was looked for just before", n-before)
 		}
@@ -353,7 +353,7 @@ func TestForgedKidsDoNotHideARotation(t *testing.T) {
 	})
 }
 
-// While a flood has used up the lookups, a token of a new key is told when to come
+// While a flood has used up the lookups, a token of a new key gets a time to come
 // again, and finds its key then.
 func TestRotationDuringAFlood(t *testing.T) {
 	server := newKeyServer(keySetOf("old"))
@@ -376,8 +376,8 @@ func TestRotationDuringAFlood(t *testing.T) {
 	})
 }
 
-// An issuer that is down, or sends nothing of use, was not asked: the kid may be
-// that of a new key. So is one that a fetch did not bring which began before.
+// An issuer that is down, or sends no key set, has not answered for a kid: it may be
+// that of a new key. The same holds for a fetch that began before the request.
 func TestUnknownKidOfASilentIssuer(t *testing.T) {
 	server := newKeyServer(keySetOf("a"))
 	inBubble(t, server, func(t *testing.T, f *jwks.Fetcher) {

@@ -8,24 +8,27 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// snapshot is the state of a remote key set that readers see. It is immutable.
+// snapshot is the state of a remote key set that requests read. It is immutable: a
+// good fetch makes a new one.
 type snapshot struct {
 	byID map[string]*jwtverify.Key
-	only *jwtverify.Key // the key of a set of one, which a token without kid means
+	only *jwtverify.Key // the key of a set of one, for tokens without a kid
 
-	fetched  time.Time // when the last good fetch of it was begun, with a monotonic reading
-	wall     int64     // the same by the other clock, in seconds, which goes on while the machine sleeps
+	// Two clocks tell the age. The monotonic one cannot be set, but stands still while
+	// the machine sleeps; the wall clock goes on, but may be set.
+	fetched  time.Time // when the last good fetch began, with a monotonic reading
+	wall     int64     // the same by the wall clock, in Unix seconds
 	maxStale time.Duration
 
-	absent map[kidHash]struct{} // kids that were asked for, and that the issuer did not have then
+	absent map[kidHash]struct{} // kids that were requested, and that the issuer did not have
 
-	sum       [sha256.Size]byte // of the bytes that it was made from
-	url, etag string            // what it was fetched from, for If-None-Match
-	interval  time.Duration     // how long it was said to be fresh
+	sum       [sha256.Size]byte // of the body that it was made from
+	url, etag string            // of the answer, for If-None-Match
+	interval  time.Duration     // the freshness lifetime, clamped
 }
 
-// newSnapshot indexes keys. A key that is unchanged stays the same object, so
-// that what remembers it (a cache of verified tokens) need not look closer.
+// newSnapshot indexes keys. A key that is unchanged stays the same object, so that the
+// cache of verified tokens can compare pointers.
 func newSnapshot(keys []*jwtverify.Key, old *snapshot) *snapshot {
 	s := &snapshot{byID: make(map[string]*jwtverify.Key, len(keys))}
 	for i, k := range keys {
@@ -44,7 +47,8 @@ func newSnapshot(keys []*jwtverify.Key, old *snapshot) *snapshot {
 	return s
 }
 
-// find returns the key that kid means, or nil.
+// find returns the key with the kid, or for an empty kid the only key; nil where there
+// is none.
 func (s *snapshot) find(kid string) *jwtverify.Key {
 	if kid == "" {
 		return s.only
@@ -52,9 +56,9 @@ func (s *snapshot) find(kid string) *jwtverify.Key {
 	return s.byID[kid]
 }
 
-// lacks reports whether kid was looked for in vain: it was asked for before the
-// issuer sent or confirmed this set.
-func (s *snapshot) lacks(kid string) bool {
+// knownAbsent reports whether the issuer was fetched after kid was first requested, and
+// did not have it.
+func (s *snapshot) knownAbsent(kid string) bool {
 	if len(s.absent) == 0 {
 		return false
 	}
@@ -62,29 +66,29 @@ func (s *snapshot) lacks(kid string) bool {
 	return found
 }
 
-// remember adds the kids that requests named before the fetch of this set to those
-// that the set before it lacked. When there is no more space it begins anew: a kid
-// that is forgotten is looked for once more.
-func (s *snapshot) remember(old *snapshot, named []kidHash) {
+// recordAbsent adds the kids that were requested before this set was fetched to the
+// absent ones of the set before it. Beyond maxAbsent the old ones are dropped: a kid
+// that is dropped is fetched for once more.
+func (s *snapshot) recordAbsent(old *snapshot, requested []kidHash) {
 	s.absent = nil
-	if old != nil && len(old.absent)+len(named) <= maxAbsent {
+	if old != nil && len(old.absent)+len(requested) <= maxAbsent {
 		s.absent = maps.Clone(old.absent)
 	}
 	if s.absent == nil {
-		s.absent = make(map[kidHash]struct{}, len(named))
+		s.absent = make(map[kidHash]struct{}, len(requested))
 	}
-	for _, kid := range named {
+	for _, kid := range requested {
 		s.absent[kid] = struct{}{}
 	}
 	for kid := range s.byID {
 		delete(s.absent, hashKid(kid))
 	}
 	if len(s.absent) == 0 {
-		s.absent = nil // thousands of idle sources need none
+		s.absent = nil // thousands of idle sources need no map
 	}
 }
 
-// size counts the keys that a token can mean.
+// size counts the keys that a token can name.
 func (s *snapshot) size() int {
 	if s.only != nil {
 		return 1
@@ -92,27 +96,27 @@ func (s *snapshot) size() int {
 	return len(s.byID)
 }
 
-// begin says when the fetch began that the issuer answered.
-func (s *snapshot) begin(at time.Time) { s.fetched, s.wall = at, at.Unix() }
+// setFetched sets when the fetch began.
+func (s *snapshot) setFetched(at time.Time) { s.fetched, s.wall = at, at.Unix() }
 
-// stale reports whether nobody vouched for the keys for too long: one of them
-// may have been revoked meanwhile.
+// stale reports whether the last good fetch is longer ago than maxStale: a key may have
+// been revoked meanwhile.
 func (s *snapshot) stale() bool {
 	now := time.Now()
-	return now.Sub(s.fetched) > s.maxStale || s.slept(now)
+	return now.Sub(s.fetched) > s.maxStale || s.staleByWallClock(now)
 }
 
-// slept reports whether the keys are too old by the wall clock alone: a machine
-// that was suspended has a monotonic clock that stood still. That the wall clock
-// is set right by a few minutes makes no key older.
-func (s *snapshot) slept(now time.Time) bool {
-	return now.Unix()-s.wall > int64((s.maxStale+maxAhead)/time.Second)
+// staleByWallClock reports whether the keys are too old by the wall clock alone, as
+// after the machine was suspended. A wall clock that is corrected by up to maxClockSkew
+// makes no key stale.
+func (s *snapshot) staleByWallClock(now time.Time) bool {
+	return now.Unix()-s.wall > int64((s.maxStale+maxClockSkew)/time.Second)
 }
 
-// confirmed is the same set after its server said that it has not changed.
-func (s *snapshot) confirmed(at time.Time, interval time.Duration) *snapshot {
+// confirm returns the same set after its server said that it has not changed.
+func (s *snapshot) confirm(at time.Time, interval time.Duration) *snapshot {
 	c := *s
-	c.begin(at)
+	c.setFetched(at)
 	c.interval = interval
 	return &c
 }

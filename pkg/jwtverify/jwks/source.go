@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	maxWait         = 500 * time.Millisecond
-	maxWaiters      = 256 // of one source; each is a request that waits
-	maxETagBytes    = 1 << 10
-	maxProblemsTold = 5
+	maxWait           = 500 * time.Millisecond
+	maxWaiters        = 256 // of one source; each is a request that waits
+	maxETagBytes      = 1 << 10
+	maxLoggedProblems = 5
 )
 
-// logLine keeps a log line until the lock is released.
-type logLine func(slog.Level, string, ...slog.Attr)
+// logFunc logs a line once the lock is released.
+type logFunc func(slog.Level, string, ...slog.Attr)
 
 type fetchState int
 
@@ -33,55 +33,55 @@ const (
 	running
 )
 
-// source is one place that keys come from. It has no goroutine of its own:
+// source is one place that keys are fetched from. It has no goroutine of its own:
 // between two fetches there is only a timer.
 type source struct {
 	fetcher *Fetcher
-	id      string // RemoteConfig.identity
+	id      string // RemoteConfig.sourceID
 	cfg     RemoteConfig
 	url     *url.URL
 	host    string
 
 	snapshot atomic.Pointer[snapshot] // nil: no good fetch yet; written under Fetcher.mu
 	answered atomic.Bool              // with a key set, though it may have had no usable key
-	whole    atomic.Bool              // ask for all of the set, changed or not: the disk lacks it
+	needBody atomic.Bool              // the store lacks the set: fetch it without If-None-Match
 
-	// lookups and fetching answer an unknown kid without the lock, which a flood
-	// of them would keep busy.
+	// lookups and fetching answer for an unknown kid without the lock, which a flood
+	// of them would contend for.
 	lookups  lookupBudget
 	fetching atomic.Bool // queued or running
 
-	// What follows is guarded by Fetcher.mu.
+	// Fetcher.mu guards what follows.
 	sets   int // open RemoteKeySets
 	closed bool
 
-	state  fetchState
-	lane   int
-	place  *list.Element      // in the queue
-	cancel context.CancelFunc // of the running fetch
+	state   fetchState
+	lane    int
+	element *list.Element      // in the queue
+	cancel  context.CancelFunc // of the running fetch
 
 	timer      *time.Timer
 	generation int       // of timer: one that fired too late to be stopped is ignored
 	due        time.Time // when it fires; zero: not armed
 
-	done    chan struct{} // closed when the fetch ends; nil: nobody waits
+	done    chan struct{} // closed when the fetch ends; nil: no request waits
 	waiters int
 
-	fetches    int64
-	failed     int64 // of them, or brought no keys
-	failures   int   // in a row
-	lastErr    error
-	woken      time.Time // when keys that grew too old in a sleep last caused a fetch
-	named      []kidHash // by the requests that wait for the next fetch
-	emptySince time.Time // when a set without keys was first seen in place of a good one
-	problems   string    // those that were told last
+	fetches       int64
+	failures      int64 // of them, or brought no keys
+	failuresInRow int
+	lastErr       error
+	wakeFetch     time.Time // when stale keys last caused a fetch after the machine slept
+	requested     []kidHash // unknown kids of the requests that wait for the next fetch
+	emptySince    time.Time // when a set without keys first came in place of a good one
+	problems      string    // those that were logged last
 }
 
-// find is RemoteKeySet.Find for a key that is not at hand.
+// find is RemoteKeySet.Find for a kid without a current key.
 func (s *source) find(ctx context.Context, kid string) (*jwtverify.Key, error) {
-	limit := time.Now().Add(waitFor(ctx))
+	limit := time.Now().Add(waitTime(ctx))
 	for {
-		k, final, err := s.look(kid)
+		k, final, err := s.lookup(kid)
 		if k != nil || final {
 			return k, err
 		}
@@ -89,21 +89,22 @@ func (s *source) find(ctx context.Context, kid string) (*jwtverify.Key, error) {
 		ended := done != nil && s.wait(ctx, done, limit)
 		if !ended || fresh {
 			// A fetch that began after this request has the last word.
-			k, _, err = s.look(kid)
+			k, _, err = s.lookup(kid)
 			return k, err
 		}
 	}
 }
 
-// look reads the snapshot. final says that no fetch is worth waiting for.
-func (s *source) look(kid string) (k *jwtverify.Key, final bool, err error) {
+// lookup reads the snapshot. final says that there is no fetch to wait for.
+func (s *source) lookup(kid string) (k *jwtverify.Key, final bool, err error) {
 	snap := s.snapshot.Load()
 	switch {
 	case snap == nil:
 		return nil, false, s.unavailable("no key set yet")
 	case snap.stale():
-		// Fetches are planned by the clock that stood still: after a sleep one is due.
-		return nil, !snap.slept(time.Now()), s.unavailable("the key set is older than max_stale")
+		// Timers follow the monotonic clock, which stood still while the machine slept:
+		// then no planned fetch will come in time, and this request may begin one.
+		return nil, !snap.staleByWallClock(time.Now()), s.unavailable("the key set is older than max_stale")
 	}
 	if k := snap.find(kid); k != nil {
 		return k, true, nil
@@ -111,7 +112,7 @@ func (s *source) look(kid string) (k *jwtverify.Key, final bool, err error) {
 	if kid == "" {
 		return nil, true, fmt.Errorf("%w: the token has no kid and the set %d keys", jwtverify.ErrUnknownKey, snap.size())
 	}
-	final, err = s.missing(snap, kid)
+	final, err = s.unknownKid(snap, kid)
 	return nil, final, err
 }
 
@@ -125,10 +126,9 @@ func (s *source) unavailable(why string) error {
 	return fmt.Errorf("%w: %s: %v", jwtverify.ErrKeysUnavailable, why, last)
 }
 
-// join makes the caller wait for the fetch that is due, and begins one where
-// an unknown kid may do so. done is nil where there is nothing to wait for.
-// fresh says that the fetch begins after the call. Whoever gets a channel must
-// call wait.
+// join makes the caller wait for the fetch that is queued or running, and begins one
+// where an unknown kid may. done is nil where there is nothing to wait for. fresh says
+// that the fetch begins after the call. Whoever gets a channel must call wait.
 func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 	f := s.fetcher
 	f.mu.Lock()
@@ -139,42 +139,42 @@ func (s *source) join(kid string) (done <-chan struct{}, fresh bool) {
 	fresh = s.state != running
 	switch s.state {
 	case idle:
-		if !s.mayAsk(kid) {
+		if !s.fetchAllowed(kid) {
 			return nil, false
 		}
 		s.lookups.spend(time.Since(f.start))
 		f.enqueue(s, urgent)
 	case queued:
-		f.queue.hurry(s)
-		f.dispatch() // there may be a place for it that ordinary ones do not get
+		f.queue.promote(s)
+		f.dispatch() // the urgent lane may have a free slot where the ordinary one had none
 	}
 	if s.done == nil {
 		s.done = make(chan struct{})
 	}
-	if fresh && len(s.named) < maxAbsent {
-		s.named = append(s.named, hashKid(kid))
+	if fresh && len(s.requested) < maxAbsent {
+		s.requested = append(s.requested, hashKid(kid))
 	}
 	s.waiters++
 	return s.done, fresh
 }
 
-// mayAsk decides whether an unknown kid begins a fetch now. An ordinary fetch
-// just before does not count: a rotation right after it is seen at once.
-func (s *source) mayAsk(kid string) bool {
+// fetchAllowed reports whether a request for a kid may begin a fetch now. A planned
+// fetch just before does not count: a rotation right after it is seen at once.
+func (s *source) fetchAllowed(kid string) bool {
 	snap := s.snapshot.Load()
 	switch {
 	case snap == nil: // backing off
 		return false
-	case snap.slept(time.Now()):
-		if s.failures > 0 || time.Since(s.woken) < lookupPause { // backing off too
+	case snap.staleByWallClock(time.Now()):
+		if s.failuresInRow > 0 || time.Since(s.wakeFetch) < lookupPause { // backing off too
 			return false
 		}
-		s.woken = time.Now()
+		s.wakeFetch = time.Now()
 		return true
-	case kid == "" || snap.find(kid) != nil: // nothing to ask; it just came
+	case kid == "" || snap.find(kid) != nil: // no fetch could help, or the key just came
 		return false
 	}
-	return s.mayLookUp(snap, snap.lacks(kid), time.Since(s.fetcher.start))
+	return s.lookupAllowed(snap, snap.knownAbsent(kid), time.Since(s.fetcher.start))
 }
 
 // wait reports whether the fetch ended in time.
@@ -195,9 +195,9 @@ func (s *source) wait(ctx context.Context, done <-chan struct{}, limit time.Time
 	return false
 }
 
-// waitFor is how long a request may be held back: it needs the other half of
-// its time for its answer.
-func waitFor(ctx context.Context) time.Duration {
+// waitTime is how long a request may wait: it needs the other half of its time for its
+// answer.
+func waitTime(ctx context.Context) time.Duration {
 	d := maxWait
 	if deadline, ok := ctx.Deadline(); ok {
 		d = min(d, time.Until(deadline)/2)
@@ -205,61 +205,62 @@ func waitFor(ctx context.Context) time.Duration {
 	return d
 }
 
-// wake lets all who wait look again. Fetcher.mu is held.
-func (s *source) wake() {
+// wakeWaiters lets all waiting requests read the snapshot again. Fetcher.mu is held.
+func (s *source) wakeWaiters() {
 	if s.done != nil {
 		close(s.done)
 		s.done = nil
 	}
 }
 
-// take turns the result of a fetch into the next snapshot and the time until
-// the next fetch. Fetcher.mu is held.
-func (s *source) take(r *result, note logLine) time.Duration {
+// apply makes the next snapshot of the result of a fetch, and returns the time until the
+// next one. A failed fetch changes no keys. Nor does a set without a usable key in place
+// of a good one, until it is confirmed. Fetcher.mu is held.
+func (s *source) apply(r *result, log logFunc) time.Duration {
 	if r.err != nil {
-		return s.fail(r.err, note)
+		return s.applyFailure(r.err, log)
 	}
 	s.answered.Store(true)
 	old := s.snapshot.Load()
-	snap := s.next(r, old)
-	s.tellProblems(r, note)
-	var fault error
+	snap := s.nextSnapshot(r, old)
+	s.logProblems(r, log)
+	var problem error
 	switch hadKeys := old != nil && old.size() > 0; {
 	case snap.size() > 0:
 	case old == nil:
-		return s.fail(errNoKeys, note)
-	case hadKeys && !s.emptyAgain(r.begun):
-		s.settle(errEmptyOnce, note)
-		return s.pause(snap.interval)
+		return s.applyFailure(errNoKeys, log)
+	case hadKeys && !s.confirmEmpty(r.started):
+		s.setError(errEmptyOnce, log)
+		return s.untilNextFetch(snap.interval)
 	case hadKeys:
-		note(slog.LevelError, "a key set without a usable key is in force", slog.Int("keys_before", old.size()))
+		log(slog.LevelError, "a key set without a usable key is in force", slog.Int("keys_before", old.size()))
 		fallthrough
 	default:
-		fault = errNoKeys
+		problem = errNoKeys
 	}
-	s.emptySince, s.failures = time.Time{}, 0
-	snap.remember(old, s.named)
+	s.emptySince, s.failuresInRow = time.Time{}, 0
+	snap.recordAbsent(old, s.requested)
 	s.snapshot.Store(snap)
-	s.settle(fault, note)
-	return s.pause(snap.interval)
+	s.setError(problem, log)
+	return s.untilNextFetch(snap.interval)
 }
 
-// next is the snapshot that a good answer makes.
-func (s *source) next(r *result, old *snapshot) *snapshot {
-	fresh := s.cfg.TTL
-	if r.said {
-		fresh = interval(r.lifetime, s.cfg.TTL)
+// nextSnapshot makes a snapshot of a good answer.
+func (s *source) nextSnapshot(r *result, old *snapshot) *snapshot {
+	interval := s.cfg.TTL
+	if r.hasLifetime {
+		interval = clampInterval(r.lifetime, s.cfg.TTL)
 	}
 	if r.notModified {
-		if !r.said {
-			fresh = old.interval // RFC 9111, 4.3.4: what it does not say stays
+		if !r.hasLifetime {
+			interval = old.interval // a 304 changes only the fields that it has (RFC 9111, 4.3.4)
 		}
-		return old.confirmed(r.begun, fresh)
+		return old.confirm(r.started, interval)
 	}
 	snap := newSnapshot(r.keys, old)
-	snap.begin(r.begun)
+	snap.setFetched(r.started)
 	snap.maxStale = s.cfg.MaxStale
-	snap.url, snap.etag, snap.interval = r.url, r.etag, fresh
+	snap.url, snap.etag, snap.interval = r.url, r.etag, interval
 	snap.sum = sha256.Sum256(r.body)
 	return snap
 }
@@ -269,66 +270,66 @@ var (
 	errEmptyOnce = fmt.Errorf("%w: the old keys stay until it is seen again", errNoKeys)
 )
 
-// emptyAgain reports whether a set without keys was seen before, and not only
-// just now: forged kids can make two fetches follow each other, and a broken
-// deployment of an issuer must not sign out everybody within seconds.
-func (s *source) emptyAgain(at time.Time) bool {
+// confirmEmpty reports whether a set without keys came twice, at least about one planned
+// interval apart. Forged kids can make two fetches follow each other at once, and a
+// broken deployment of an issuer must not sign out everybody within seconds.
+func (s *source) confirmEmpty(at time.Time) bool {
 	if s.emptySince.IsZero() {
 		s.emptySince = at
 		return false
 	}
-	return at.Sub(s.emptySince) >= shortest(s.cfg.TTL)*9/10
+	return at.Sub(s.emptySince) >= shortestInterval(s.cfg.TTL)*9/10
 }
 
-// fail keeps the last good keys and backs off.
-func (s *source) fail(err error, note logLine) time.Duration {
-	s.failures++
-	s.settle(err, note)
-	return early(backoff(s.failures))
+// applyFailure leaves the last good keys in force and returns the backoff.
+func (s *source) applyFailure(err error, log logFunc) time.Duration {
+	s.failuresInRow++
+	s.setError(err, log)
+	return withJitter(backoff(s.failuresInRow))
 }
 
-// pause is the time until the next planned fetch; keys must not become stale
-// just because it was planned late.
-func (s *source) pause(d time.Duration) time.Duration {
-	return min(early(d), s.cfg.MaxStale*9/10)
+// untilNextFetch returns the time until the next planned fetch; keys must not become
+// stale because it was planned late.
+func (s *source) untilNextFetch(d time.Duration) time.Duration {
+	return min(withJitter(d), s.cfg.MaxStale*9/10)
 }
 
-// settle keeps the fault and tells when it came or went.
-func (s *source) settle(err error, note logLine) {
+// setError records the error of a fetch, nil for none, and logs when that changes.
+func (s *source) setError(err error, log logFunc) {
 	before := s.lastErr
 	s.lastErr = err
 	if err != nil {
-		s.failed++
+		s.failures++
 	}
 	switch {
 	case before == nil && err != nil:
-		note(slog.LevelWarn, "fetching keys fails", slog.String("error", err.Error()), slog.Bool("has_keys", s.snapshot.Load() != nil))
+		log(slog.LevelWarn, "fetching keys fails", slog.String("error", err.Error()), slog.Bool("has_keys", s.snapshot.Load() != nil))
 	case before != nil && err == nil:
-		note(slog.LevelInfo, "fetching keys works again", slog.Int("keys", s.snapshot.Load().size()))
+		log(slog.LevelInfo, "fetching keys works again", slog.Int("keys", s.snapshot.Load().size()))
 	}
 }
 
-// tellProblems tells which keys are left out, once for each new list.
-func (s *source) tellProblems(r *result, note logLine) {
+// logProblems logs which keys are left out, once for each new list.
+func (s *source) logProblems(r *result, log logFunc) {
 	if r.notModified {
 		return
 	}
-	problems := r.problems
-	texts := make([]string, 0, maxProblemsTold)
-	for _, p := range problems[:min(len(problems), maxProblemsTold)] {
+	texts := make([]string, 0, maxLoggedProblems)
+	for _, p := range r.problems[:min(len(r.problems), maxLoggedProblems)] {
 		texts = append(texts, p.Error())
 	}
-	told := fmt.Sprint(len(problems), " ", strings.Join(texts, "; "))
-	if len(problems) > 0 && told != s.problems {
-		note(slog.LevelWarn, "keys of a key set are refused", slog.Int("refused", len(problems)), slog.String("problems", strings.Join(texts, "; ")))
+	text := strings.Join(texts, "; ")
+	problems := fmt.Sprint(len(r.problems), " ", text)
+	if len(r.problems) > 0 && problems != s.problems {
+		log(slog.LevelWarn, "keys of a key set are refused", slog.Int("refused", len(r.problems)), slog.String("problems", text))
 	}
-	s.problems = told
+	s.problems = problems
 }
 
 func (s *source) status() Status {
 	s.fetcher.mu.Lock()
 	defer s.fetcher.mu.Unlock()
-	st := Status{LastError: s.lastErr, NextFetch: s.due, Fetches: s.fetches, Failures: s.failed}
+	st := Status{LastError: s.lastErr, NextFetch: s.due, Fetches: s.fetches, Failures: s.failures}
 	if snap := s.snapshot.Load(); snap != nil {
 		st.Keys, st.Fetched = snap.size(), snap.fetched
 	}

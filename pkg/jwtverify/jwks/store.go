@@ -19,40 +19,40 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// KeyStore keeps remote key sets on disk, so that a restart during an issuer's
-// outage has keys. A file is what the issuer sent, when it last vouched for it,
-// and a checksum; it serves no longer than it would have served in memory. The
-// checksum finds damage. Against somebody who can write into the folder there
-// is the folder's mode. It is safe for concurrent use, by several processes too.
+// KeyStore persists remote key sets, so that a restart while an issuer is down has
+// keys. A file holds what the issuer sent, when it last confirmed it, and a checksum; it
+// is used no longer than the set would have been used in memory. The checksum detects
+// damage; the mode of the folder protects against others who could write into it. It is
+// safe for concurrent use, also by several processes.
 type KeyStore struct {
 	dir string
 	log *slog.Logger
 
-	mu       sync.Mutex      // one writer; never taken on the road of a request
-	failed   atomic.Bool     // the last write did, and that was told
-	outdated map[string]bool // origins whose file should not be there, which was told; under mu
-	faults   atomic.Int64
+	mu       sync.Mutex      // one writer; no request takes it
+	failing  atomic.Bool     // the last write failed, and that was logged
+	outdated map[string]bool // origins whose file could not be removed, which was logged; under mu
+	failures atomic.Int64
 }
 
 const (
-	storeMagic = "ussoauthz keys 1"
-	maxMeta    = 8 << 10
-	maxSeconds = 253402300799 // the last second of the year 9999
-	// maxAhead is how far a clock may have been set back since a file was
-	// written. One that is further in the future has no age that can be trusted.
-	maxAhead = 5 * time.Minute
+	storeMagic    = "ussoauthz keys 1"
+	maxStoredMeta = 8 << 10
+	maxTime       = 253402300799 // the last second of the year 9999, in Unix seconds
+	// maxClockSkew is how far a clock may have been set back since a file was
+	// written. The age of a file from further in the future is not known.
+	maxClockSkew = 5 * time.Minute
 )
 
-// OpenKeyStore returns the store in a folder, which it makes where it is
-// missing. One that others may write into is refused: whoever can put a file
+// OpenKeyStore returns the store in a folder, which it makes where it is missing, with
+// mode 0700. A folder that others may write into is an error: whoever can put a file
 // there chooses keys. log may be nil.
 func OpenKeyStore(dir string, log *slog.Logger) (*KeyStore, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	missing := os.MkdirAll(dir, 0o700) // refuses what is no folder
+	made := os.MkdirAll(dir, 0o700) // an error where dir is a file
 	info, err := os.Stat(dir)
-	switch err := errors.Join(missing, err); {
+	switch err := errors.Join(made, err); {
 	case err != nil:
 		return nil, err
 	case info.Mode().Perm()&0o022 != 0:
@@ -62,11 +62,11 @@ func OpenKeyStore(dir string, log *slog.Logger) (*KeyStore, error) {
 }
 
 // Failures counts the key sets that could not be written.
-func (s *KeyStore) Failures() int64 { return s.faults.Load() }
+func (s *KeyStore) Failures() int64 { return s.failures.Load() }
 
-// kept is a key set on disk.
-type kept struct {
-	confirmed time.Time // when the issuer last vouched for it, to the second
+// storedSet is a key set on disk.
+type storedSet struct {
+	confirmed time.Time // when the issuer last sent or confirmed it, to the second
 	body      []byte    // a JWK set
 }
 
@@ -75,20 +75,20 @@ func (s *KeyStore) file(origin string) string {
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+".keys")
 }
 
-// load returns what is kept of an origin; nil where nothing is, or nothing that
-// can be trusted.
-func (s *KeyStore) load(origin string) *kept {
-	k, err := readKept(s.file(origin), origin)
+// load returns the stored set of an origin; nil where there is none, or none that can
+// be trusted.
+func (s *KeyStore) load(origin string) *storedSet {
+	set, err := readStored(s.file(origin), origin)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			s.log.Warn("a kept key set is not used", slog.String("file", s.file(origin)), slog.String("error", err.Error()))
+			s.log.Warn("a stored key set is not used", slog.String("file", s.file(origin)), slog.String("error", err.Error()))
 		}
 		return nil
 	}
-	return k
+	return set
 }
 
-func readKept(name, origin string) (*kept, error) {
+func readStored(name, origin string) (*storedSet, error) {
 	info, err := os.Lstat(name) // a link would lead to a file of another's choice
 	switch {
 	case err != nil:
@@ -97,26 +97,26 @@ func readKept(name, origin string) (*kept, error) {
 		return nil, errors.New("is no regular file")
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, fmt.Errorf("can be written by others (mode %o)", info.Mode().Perm())
-	case !ours(info):
+	case !trustedOwner(info):
 		return nil, errors.New("belongs to another user")
-	case info.Size() > jwtverify.MaxKeySetBytes+maxMeta:
-		return nil, fmt.Errorf("is larger than %d bytes", jwtverify.MaxKeySetBytes+maxMeta)
+	case info.Size() > jwtverify.MaxKeySetBytes+maxStoredMeta:
+		return nil, fmt.Errorf("is larger than %d bytes", jwtverify.MaxKeySetBytes+maxStoredMeta)
 	}
 	var text []byte
 	f, err := os.Open(name)
 	if err == nil {
-		text, err = io.ReadAll(io.LimitReader(f, jwtverify.MaxKeySetBytes+maxMeta))
+		text, err = io.ReadAll(io.LimitReader(f, jwtverify.MaxKeySetBytes+maxStoredMeta))
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		return nil, err
 	}
-	return parseKept(text, origin)
+	return decodeStored(text, origin)
 }
 
-// parseKept reads "magic sum\norigin\nconfirmed\nbody"; sum is that of all that
-// follows its line.
-func parseKept(text []byte, origin string) (*kept, error) {
+// decodeStored parses "magic sum\norigin\nconfirmed\nbody"; sum is the SHA-256 of
+// everything after its line.
+func decodeStored(text []byte, origin string) (*storedSet, error) {
 	head, rest, _ := bytes.Cut(text, []byte("\n"))
 	sum, hasMagic := bytes.CutPrefix(head, []byte(storeMagic+" "))
 	if !hasMagic {
@@ -130,32 +130,30 @@ func parseKept(text []byte, origin string) (*kept, error) {
 		return nil, errors.New("is of another source")
 	}
 	seconds, body, ok := bytes.Cut(rest, []byte("\n"))
-	at, _ := strconv.ParseInt(string(seconds), 10, 64) // 0, or beyond maxSeconds, where it can't be read
-	if !ok || at <= 0 || at > maxSeconds || strconv.FormatInt(at, 10) != string(seconds) {
+	at, _ := strconv.ParseInt(string(seconds), 10, 64) // out of the bounds below where it cannot be parsed
+	if !ok || at <= 0 || at > maxTime || strconv.FormatInt(at, 10) != string(seconds) {
 		return nil, errors.New("does not say when it was fetched")
 	}
-	return &kept{confirmed: time.Unix(at, 0), body: body}, nil
+	return &storedSet{confirmed: time.Unix(at, 0), body: body}, nil
 }
 
-// save writes a key set that its issuer just vouched for, or removes it where
-// it has no key any more. Without a body the issuer said that it did not change.
-// A file that was confirmed later stays: another instance may use the same
-// folder. What fails is counted and told, and is no fault of any request. stored
-// says that nothing is missing on the disk; where something is, the next answer
-// should bring the whole set.
+// save writes a key set that its issuer just sent or confirmed, or removes its file
+// where the set has no key any more. A nil body means that the issuer confirmed the set
+// without sending it. A file that was confirmed later stays: another instance may use
+// the same folder. Failures are counted and logged, and fail no request. stored says
+// that the disk has the set; where it has not, the next fetch should ask for the body.
 func (s *KeyStore) save(origin string, snap *snapshot, body []byte) (stored bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stored, err := s.write(origin, snap, body)
-	switch failed := err != nil; {
-	case failed:
-		s.faults.Add(1)
-		if !s.failed.Swap(true) {
-			s.log.Error("key sets can't be kept on disk: a restart while an issuer is down will have no keys",
+	if err != nil {
+		s.failures.Add(1)
+		if !s.failing.Swap(true) {
+			s.log.Error("key sets can't be stored on disk: a restart while an issuer is down will have no keys",
 				slog.String("folder", s.dir), slog.String("error", err.Error()))
 		}
-	case s.failed.Swap(false):
-		s.log.Info("key sets are kept on disk again", slog.String("folder", s.dir))
+	} else if s.failing.Swap(false) {
+		s.log.Info("key sets are stored on disk again", slog.String("folder", s.dir))
 	}
 	outdated := errors.Is(err, errOutdated)
 	if outdated && !s.outdated[origin] {
@@ -168,8 +166,8 @@ func (s *KeyStore) save(origin string, snap *snapshot, body []byte) (stored bool
 
 func (s *KeyStore) write(origin string, snap *snapshot, body []byte) (stored bool, err error) {
 	name, confirmed := s.file(origin), snap.fetched
-	old, unreadable := readKept(name, origin)
-	if unreadable == nil && old.confirmed.After(confirmed) && time.Until(old.confirmed) < maxAhead {
+	old, unreadable := readStored(name, origin)
+	if unreadable == nil && old.confirmed.After(confirmed) && time.Until(old.confirmed) < maxClockSkew {
 		return true, nil
 	}
 	same := unreadable == nil && sha256.Sum256(old.body) == snap.sum
@@ -179,12 +177,12 @@ func (s *KeyStore) write(origin string, snap *snapshot, body []byte) (stored boo
 	switch {
 	case snap.size() == 0:
 		return true, removeFile(name)
-	case body == nil: // it vouched for another set than the one here
+	case body == nil: // the issuer confirmed another set than the one here
 		return false, removeFile(name)
 	}
-	err = replaceFile(name, sealKept(origin, kept{confirmed, body}))
+	err = replaceFile(name, encodeStored(origin, storedSet{confirmed, body}))
 	if err != nil && !same {
-		// What is there has keys that the issuer may have taken away since.
+		// The old file has keys that the issuer may have removed since.
 		err = errors.Join(err, removeFile(name))
 	}
 	return err == nil || same, err
@@ -199,14 +197,15 @@ func removeFile(name string) error {
 	return nil
 }
 
-// sealKept writes what parseKept reads.
-func sealKept(origin string, k kept) []byte {
-	rest := fmt.Appendf(nil, "%q\n%d\n%s", origin, k.confirmed.Unix(), k.body)
+// encodeStored writes what decodeStored parses.
+func encodeStored(origin string, set storedSet) []byte {
+	rest := fmt.Appendf(nil, "%q\n%d\n%s", origin, set.confirmed.Unix(), set.body)
 	sum := sha256.Sum256(rest)
 	return append([]byte(storeMagic+" "+hex.EncodeToString(sum[:])+"\n"), rest...)
 }
 
-// replaceFile is seen as the old file or as the new one, whatever ends it.
+// replaceFile writes a file so that a reader, and a crash at any time, finds the old
+// content or the new one.
 func replaceFile(name string, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
 	if err != nil {
@@ -227,24 +226,24 @@ func replaceFile(name string, text []byte) (err error) {
 	return os.Rename(f.Name(), name)
 }
 
-// restore makes the snapshot that a source begins with, nil where nothing is
-// kept or it is too old. The entity tag is not kept, so that the first good
-// answer brings the whole set.
-func (s *source) restore(k *kept) *snapshot {
-	if k == nil {
+// restore makes the first snapshot of a source from a stored set; nil where there is
+// none, or it is too old. The entity tag is not stored, so that the first good answer
+// brings the whole set.
+func (s *source) restore(set *storedSet) *snapshot {
+	if set == nil {
 		return nil
 	}
-	age := time.Since(k.confirmed)
-	if age < -maxAhead || age > s.cfg.MaxStale {
+	age := time.Since(set.confirmed)
+	if age < -maxClockSkew || age > s.cfg.MaxStale {
 		return nil
 	}
-	keys, _, _ := jwtverify.ParseKeySet(k.body) // none where there is an error
+	keys, _, _ := jwtverify.ParseKeySet(set.body) // none where there is an error
 	if len(keys) == 0 {
 		return nil
 	}
 	snap := newSnapshot(keys, nil)
-	snap.sum = sha256.Sum256(k.body)
-	snap.begin(time.Now().Add(-max(0, age)))
+	snap.sum = sha256.Sum256(set.body)
+	snap.setFetched(time.Now().Add(-max(0, age)))
 	snap.maxStale = s.cfg.MaxStale
 	snap.interval = s.cfg.TTL
 	return snap

@@ -28,7 +28,7 @@ func TestStoreInNoFolder(t *testing.T) {
 }
 
 // What has the right sum is read strictly too: nobody else writes such a file.
-func TestKeptSetsOfOddForm(t *testing.T) {
+func TestStoredSetsOfOddForm(t *testing.T) {
 	sealed := func(magic, rest string) []byte {
 		sum := sha256.Sum256([]byte(rest))
 		return fmt.Appendf(nil, "%s%x\n%s", magic, sum, rest)
@@ -57,7 +57,7 @@ func TestKeptSetsOfOddForm(t *testing.T) {
 		{"as we write it", at("5"), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			seconds, body, err := jwks.ParseKept(tt.text, origin)
+			seconds, body, err := jwks.DecodeStored(tt.text, origin)
 			switch {
 			case tt.want == "":
 				if err != nil || seconds != 5 || string(body) != "{}" {
@@ -95,8 +95,8 @@ func TestWhatIsRestored(t *testing.T) {
 	}
 }
 
-// A kept set that can't be used is said to be that, and why.
-func TestKeptSetOfAnotherVersionIsLogged(t *testing.T) {
+// A stored set that cannot be used is logged, with the reason.
+func TestStoredSetOfAnotherVersionIsLogged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	server := newKeyServer(keySetOf("a"))
 	withStore(t, dir, server, func(f *jwks.Fetcher, _ *jwks.KeyStore) {
@@ -104,7 +104,7 @@ func TestKeptSetOfAnotherVersionIsLogged(t *testing.T) {
 		defer r.Close()
 		find(t, r, "a", nil)
 	})
-	name := keptFile(t, dir)
+	name := storedFile(t, dir)
 	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

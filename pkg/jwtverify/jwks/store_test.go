@@ -32,7 +32,7 @@ func withStore(t *testing.T, dir string, server *keyServer, life func(f *jwks.Fe
 	return text.String()
 }
 
-func keptFile(t *testing.T, dir string) string {
+func storedFile(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.keys"))
 	if err != nil || len(files) != 1 {
@@ -43,7 +43,7 @@ func keptFile(t *testing.T, dir string) string {
 
 // A restart during an outage has the keys of before, for as long as they would
 // have served without it.
-func TestKeptKeysOutliveARestart(t *testing.T) {
+func TestStoredKeysOutliveARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, server := filepath.Join(t.TempDir(), "keys"), newKeyServer(keySetOf("a"))
 		cfg := jwks.RemoteConfig{TTL: time.Hour, MaxStale: 24 * time.Hour}
@@ -51,7 +51,7 @@ func TestKeptKeysOutliveARestart(t *testing.T) {
 			defer open(t, f, cfg).Close()
 			synctest.Wait()
 		})
-		for name, want := range map[string]os.FileMode{dir: 0o700, keptFile(t, dir): 0o600} {
+		for name, want := range map[string]os.FileMode{dir: 0o700, storedFile(t, dir): 0o600} {
 			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
 				t.Errorf("%s: %v %v, want mode %o", name, info.Mode(), err, want)
 			}
@@ -79,7 +79,7 @@ func TestKeptKeysOutliveARestart(t *testing.T) {
 
 // What the issuer confirms without sending it is as fresh as what it sends; a
 // key that it takes away is gone from the disk too, and so is the last one.
-func TestKeptKeysFollowTheIssuer(t *testing.T) {
+func TestStoredKeysFollowTheIssuer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, server := t.TempDir(), newKeyServer(keySetOf("a", "b"))
 		server.header["ETag"] = `"1"`
@@ -104,7 +104,7 @@ func TestKeptKeysFollowTheIssuer(t *testing.T) {
 			time.Sleep(2 * time.Hour)
 			synctest.Wait()
 			down(nil, "a")
-			down(jwtverify.ErrKeysUnavailable, "b") // its issuer could not be asked
+			down(jwtverify.ErrKeysUnavailable, "b") // its issuer was down
 			server.set(func(s *keyServer) { s.body, s.header["ETag"] = `{"keys":[]}`, `"3"` })
 			time.Sleep(4 * time.Hour) // seen twice
 			synctest.Wait()
@@ -116,11 +116,11 @@ func TestKeptKeysFollowTheIssuer(t *testing.T) {
 	})
 }
 
-// A file that can't be trusted is as good as none, and is told of.
-func TestKeptKeysThatAreNotUsed(t *testing.T) {
+// A file that cannot be trusted counts as none, and is logged.
+func TestStoredKeysThatAreNotUsed(t *testing.T) {
 	for name, spoil := range map[string]struct {
-		how  func(t *testing.T, file string)
-		told string
+		how    func(t *testing.T, file string)
+		logged string
 	}{
 		"a bit flipped": {func(t *testing.T, file string) {
 			rewrite(t, file, func(text string) string { return strings.Replace(text, `"kid":"a"`, `"kid":"b"`, 1) })
@@ -148,15 +148,15 @@ func TestKeptKeysThatAreNotUsed(t *testing.T) {
 					defer open(t, f, jwks.RemoteConfig{}).Close()
 					synctest.Wait()
 				})
-				spoil.how(t, keptFile(t, dir))
+				spoil.how(t, storedFile(t, dir))
 				server.fail(http.StatusInternalServerError)
 				log := withStore(t, dir, server, func(f *jwks.Fetcher, _ *jwks.KeyStore) {
 					r := open(t, f, jwks.RemoteConfig{})
 					defer r.Close()
 					find(t, r, "a", jwtverify.ErrKeysUnavailable)
 				})
-				if !strings.Contains(log, "a kept key set is not used") || !strings.Contains(log, spoil.told) {
-					t.Errorf("the log does not tell %q:\n%s", spoil.told, log)
+				if !strings.Contains(log, "a stored key set is not used") || !strings.Contains(log, spoil.logged) {
+					t.Errorf("the log has no %q:\n%s", spoil.logged, log)
 				}
 			})
 		})
@@ -177,12 +177,12 @@ func foreign(t *testing.T, file string) {
 		defer open(t, f, jwks.RemoteConfig{URL: "https://elsewhere.example/keys"}).Close()
 		synctest.Wait()
 	})
-	must(0, os.Rename(keptFile(t, dir), file))
+	must(0, os.Rename(storedFile(t, dir), file))
 }
 
 // A clock that was set back leaves files of the future: a few minutes are
 // tolerated, and more have no age that could be trusted.
-func TestKeptKeysOfTheFuture(t *testing.T) {
+func TestStoredKeysOfTheFuture(t *testing.T) {
 	for ahead, want := range map[time.Duration]error{4 * time.Minute: nil, time.Hour: jwtverify.ErrKeysUnavailable} {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
@@ -204,9 +204,9 @@ func TestKeptKeysOfTheFuture(t *testing.T) {
 	}
 }
 
-// A disk that takes nothing costs no request anything; it is counted, and told
-// once when it begins and once when it ends.
-func TestKeptKeysOnAFullDisk(t *testing.T) {
+// A full disk fails no request; it is counted, and logged once when it begins and once
+// when it ends.
+func TestStoredKeysOnAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "keys")
 		server := newKeyServer(keySetOf("a"))
@@ -224,8 +224,8 @@ func TestKeptKeysOnAFullDisk(t *testing.T) {
 			time.Sleep(2 * time.Hour)
 			synctest.Wait()
 		})
-		keptFile(t, dir)
-		if strings.Count(log, "can't be kept on disk") != 1 || strings.Count(log, "kept on disk again") != 1 {
+		storedFile(t, dir)
+		if strings.Count(log, "can't be stored on disk") != 1 || strings.Count(log, "stored on disk again") != 1 {
 			t.Errorf("log:\n%s", log)
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) != 0 {
@@ -235,7 +235,7 @@ func TestKeptKeysOnAFullDisk(t *testing.T) {
 }
 
 // Of two instances over one folder, what was confirmed later stays.
-func TestKeptKeysOfTwoInstances(t *testing.T) {
+func TestStoredKeysOfTwoInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		slow, quick := newKeyServer(keySetOf("old")), newKeyServer(keySetOf("new"))
@@ -250,8 +250,8 @@ func TestKeptKeysOfTwoInstances(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
 		})
-		if text := must(os.ReadFile(keptFile(t, dir))); !strings.Contains(string(text), `"kid":"new"`) {
-			t.Errorf("the older set is kept: %s", text)
+		if text := must(os.ReadFile(storedFile(t, dir))); !strings.Contains(string(text), `"kid":"new"`) {
+			t.Errorf("the older set is stored: %s", text)
 		}
 	})
 }
@@ -269,35 +269,34 @@ func TestKeyStoreRefusesAnOpenFolder(t *testing.T) {
 	}
 }
 
-// FuzzKept: whatever the bytes, what is read is what was written for the
-// source, checksum and all.
-func FuzzKept(f *testing.F) {
-	sealed := jwks.SealKept("origin", 1_700_000_000, []byte(keySetOf("a")))
+// FuzzStored: a file that is accepted is, byte for byte, the one that would be written.
+func FuzzStored(f *testing.F) {
+	sealed := jwks.EncodeStored("origin", 1_700_000_000, []byte(keySetOf("a")))
 	f.Add(sealed)
-	f.Add(jwks.SealKept("other", 1, nil))
+	f.Add(jwks.EncodeStored("other", 1, nil))
 	f.Add([]byte("ussoauthz keys 1 \n"))
 	f.Add(sealed[:len(sealed)-1])
 	f.Fuzz(func(t *testing.T, text []byte) {
-		at, body, err := jwks.ParseKept(text, "origin")
+		at, body, err := jwks.DecodeStored(text, "origin")
 		if err != nil {
 			return
 		}
-		if again := jwks.SealKept("origin", at, body); !bytes.Equal(again, text) {
+		if again := jwks.EncodeStored("origin", at, body); !bytes.Equal(again, text) {
 			t.Fatalf("%q has another spelling: %q", text, again)
 		}
 	})
 }
 
-// Where the issuer confirms what is not in the file, the file goes, as it may
-// have keys that were taken away, and the issuer is asked for the whole set.
-func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
+// Where the issuer confirms a set that is not in the file, the file is removed, as it may
+// have revoked keys, and the next fetch requests the whole set.
+func TestStoredKeysThatWereNotConfirmed(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, file string){
 		"a file that is gone": func(t *testing.T, file string) { must(0, os.Remove(file)) },
 		"a damaged file":      func(t *testing.T, file string) { rewrite(t, file, func(text string) string { return text[:40] }) },
 		"another set": func(t *testing.T, file string) {
 			lines := strings.SplitN(string(must(os.ReadFile(file))), "\n", 4)
 			origin, at := must(strconv.Unquote(lines[1])), must(strconv.ParseInt(lines[2], 10, 64))
-			must(0, os.WriteFile(file, jwks.SealKept(origin, at, []byte(keySetOf("b"))), 0o600))
+			must(0, os.WriteFile(file, jwks.EncodeStored(origin, at, []byte(keySetOf("b"))), 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +306,7 @@ func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 				withStore(t, dir, server, func(f *jwks.Fetcher, s *jwks.KeyStore) {
 					defer open(t, f, jwks.RemoteConfig{TTL: time.Hour}).Close()
 					synctest.Wait()
-					file := keptFile(t, dir)
+					file := storedFile(t, dir)
 					spoil(t, file)
 					time.Sleep(time.Hour)
 					synctest.Wait()
@@ -317,7 +316,7 @@ func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 					time.Sleep(time.Hour)
 					synctest.Wait()
 					if text := must(os.ReadFile(file)); !strings.Contains(string(text), `"kid":"a"`) {
-						t.Errorf("kept is %q", text)
+						t.Errorf("stored is %q", text)
 					}
 					if s.Failures() != 0 {
 						t.Errorf("%d failures", s.Failures())
@@ -328,9 +327,9 @@ func TestKeptKeysThatWereNotConfirmed(t *testing.T) {
 	}
 }
 
-// A file that can't be removed when its keys are taken away is told of by its
-// name, once: whoever restarts must not be surprised.
-func TestKeptKeysThatCannotBeRemoved(t *testing.T) {
+// A file with revoked keys that cannot be removed is logged with its name, once: it would
+// be used after a restart.
+func TestStoredKeysThatCannotBeRemoved(t *testing.T) {
 	for name, body := range map[string]string{"the last key is gone": `{"keys":[]}`, "another set can't be written": keySetOf("b")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -339,7 +338,7 @@ func TestKeptKeysThatCannotBeRemoved(t *testing.T) {
 				log := withStore(t, dir, server, func(f *jwks.Fetcher, s *jwks.KeyStore) {
 					defer open(t, f, jwks.RemoteConfig{TTL: time.Hour}).Close()
 					synctest.Wait()
-					file = keptFile(t, dir)
+					file = storedFile(t, dir)
 					must(0, os.Remove(file))
 					must(0, os.MkdirAll(filepath.Join(file, "full"), 0o700)) // which root can't remove either
 					server.serve(body)
@@ -357,14 +356,14 @@ func TestKeptKeysThatCannotBeRemoved(t *testing.T) {
 	}
 }
 
-// One key without a kid, which every token without one means, is kept too.
-func TestKeptKeyWithoutKid(t *testing.T) {
+// A single key without a kid, which tokens without one mean, is stored too.
+func TestStoredKeyWithoutKid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		withStore(t, dir, newKeyServer(keySetOf("/nameless")), func(f *jwks.Fetcher, _ *jwks.KeyStore) {
 			defer open(t, f, jwks.RemoteConfig{}).Close()
 			synctest.Wait()
 		})
-		keptFile(t, dir)
+		storedFile(t, dir)
 	})
 }

@@ -31,7 +31,7 @@ func fullDisk(t *testing.T) (fill, free func()) {
 
 // A write that ends early, as on a disk that fills up, leaves neither half a
 // key set nor its temporary file.
-func TestKeptKeysCutByTheDisk(t *testing.T) {
+func TestStoredKeysCutByTheDisk(t *testing.T) {
 	fill, free := fullDisk(t)
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -56,7 +56,7 @@ func TestKeptKeysCutByTheDisk(t *testing.T) {
 // restart that would bring back a key that its issuer took away. Where the older
 // one is the same set, it stays. A place that is free again is used at once,
 // though the issuer says that nothing changed.
-func TestKeptKeysThatAreOutdated(t *testing.T) {
+func TestStoredKeysThatAreOutdated(t *testing.T) {
 	fill, free := fullDisk(t)
 	synctest.Test(t, func(t *testing.T) {
 		dir, server := t.TempDir(), newKeyServer(keySetOf("leaked", "a"))
@@ -94,13 +94,13 @@ func TestKeptKeysThatAreOutdated(t *testing.T) {
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			restarted("a", nil)
-			restarted("leaked", jwtverify.ErrKeysUnavailable) // its issuer could not be asked
+			restarted("leaked", jwtverify.ErrKeysUnavailable) // its issuer was down
 		})
 	})
 }
 
 // A file of another user is not used, whatever it says: that user chose it.
-func TestKeptKeysOfAnotherUser(t *testing.T) {
+func TestStoredKeysOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("files can be given away by root alone")
 	}
@@ -110,7 +110,7 @@ func TestKeptKeysOfAnotherUser(t *testing.T) {
 			defer open(t, f, jwks.RemoteConfig{}).Close()
 			synctest.Wait()
 		})
-		must(0, os.Chown(keptFile(t, dir), 12345, 12345))
+		must(0, os.Chown(storedFile(t, dir), 12345, 12345))
 		server.fail(http.StatusBadGateway)
 		log := withStore(t, dir, server, func(f *jwks.Fetcher, _ *jwks.KeyStore) {
 			r := open(t, f, jwks.RemoteConfig{})

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	maxRedirects   = 2
-	maxHeaderReply = 64 << 10
+	maxRedirects           = 2
+	maxResponseHeaderBytes = 64 << 10
 )
 
-// newTransport makes the guarded transport of a Fetcher. It speaks HTTP/1.1
-// alone, one request to a connection: a key set is asked for once in an hour,
-// and so nothing is left open and no connection can be found dead. It uses no
-// proxy, whatever the environment says: the dial filter would see the proxy's
-// address and not that of the key server.
+// newTransport makes the transport of a Fetcher, which checks each address that it
+// connects to. It speaks HTTP/1.1 alone, one request to a connection: a key set is
+// fetched about once an hour, so an open connection would only go stale. It uses no
+// proxy, whatever the environment says: the address check would see the proxy's
+// address in place of the key server's.
 func newTransport(denyPrivate bool, perHost int) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -34,15 +34,15 @@ func newTransport(denyPrivate bool, perHost int) *http.Transport {
 		Protocols:              protocols,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		DisableKeepAlives:      true,
-		DisableCompression:     true, // the bound of a body is that of its bytes on the wire
+		DisableCompression:     true, // the bound of a body counts the bytes on the wire
 		MaxConnsPerHost:        perHost,
-		MaxResponseHeaderBytes: maxHeaderReply,
+		MaxResponseHeaderBytes: maxResponseHeaderBytes,
 	}
 }
 
-// withFiles is the client for a source that has certificates of its own. It is
-// made anew for each fetch, as the files may be.
-func (f *Fetcher) withFiles(cfg *RemoteConfig) (*http.Client, error) {
+// clientFor returns the client for a source: the shared one, or where the source has
+// certificates of its own a new one for each fetch, so that renewed files are read.
+func (f *Fetcher) clientFor(cfg *RemoteConfig) (*http.Client, error) {
 	if cfg.CAFile == "" && cfg.CertFile == "" {
 		return f.client, nil
 	}
@@ -69,7 +69,8 @@ func (f *Fetcher) withFiles(cfg *RemoteConfig) (*http.Client, error) {
 	return &client, nil
 }
 
-// CertPool reads a file of PEM certificates.
+// CertPool reads a file of certificates in PEM. It returns an error where the file
+// cannot be read, or holds none.
 func CertPool(name string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -82,9 +83,9 @@ func CertPool(name string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// guardedDial checks each address when the connection is made, after the name
-// was resolved: a check of the name beforehand could be told another address
-// (DNS rebinding).
+// guardedDial checks each address when the connection is made, after the name was
+// resolved: a check of the name beforehand could see another address than the one that
+// is connected to (DNS rebinding).
 func guardedDial(denyPrivate bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(addr)
@@ -103,57 +104,8 @@ func guardedDial(denyPrivate bool) func(ctx context.Context, network, addr strin
 	}
 }
 
-// checkAddress refuses the addresses where no key server is: those of cloud
-// metadata services above all, which a redirect, a jwks_uri or a DNS answer
-// may point to (server-side request forgery). local says that the URL itself
-// names loopback, where plain http is accepted; so it must be loopback.
-func checkAddress(ip netip.Addr, local, denyPrivate bool) error {
-	ip = ip.WithZone("").Unmap()
-	if local {
-		if !ip.IsLoopback() {
-			return fmt.Errorf("loopback host resolves to %s", ip)
-		}
-		return nil
-	}
-	if err := checkRange(ip, denyPrivate); err != nil {
-		return err
-	}
-	// A gateway on the way, or this machine's own tunnel, unwraps an IPv6 address
-	// and connects to the IPv4 address in it: that one must pass as well.
-	for _, inner := range embedded(ip) {
-		if err := checkRange(inner, denyPrivate); err != nil {
-			return fmt.Errorf("address %s leads to another: %w", ip, err)
-		}
-	}
-	return nil
-}
-
-// checkRange judges an address by the range that it is in.
-func checkRange(ip netip.Addr, denyPrivate bool) error {
-	switch {
-	case ip.IsLoopback():
-		return fmt.Errorf("name resolves to loopback (%s): write localhost or the address in the URL", ip)
-	case !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast():
-		return fmt.Errorf("address %s is link-local, multicast or unspecified: refused", ip)
-	case within(ip, neverRanges):
-		return fmt.Errorf("address %s is reserved: refused", ip)
-	case denyPrivate && (ip.IsPrivate() || within(ip, privateRanges)):
-		return fmt.Errorf("address %s is private: refused", ip)
-	}
-	return nil
-}
-
-func within(ip netip.Addr, list []netip.Prefix) bool {
-	for _, p := range list {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// checkRedirect keeps a fetch with the origin that the operator configured:
-// whoever can make that server redirect must not choose another's keys.
+// checkRedirect follows redirects within the configured origin only: whoever can make
+// that server redirect must not be able to name another server's keys.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {

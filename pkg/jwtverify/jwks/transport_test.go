@@ -100,8 +100,8 @@ func TestOldTLSIsRefused(t *testing.T) {
 }
 
 // Nothing that a fetch used stays open after it.
-func TestNoConnectionIsKept(t *testing.T) {
-	closed := make(chan struct{}, 2) // httptest tells of it twice
+func TestNoConnectionIsReused(t *testing.T) {
+	closed := make(chan struct{}, 2) // httptest reports it twice
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, keySetOf("a")) }))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
@@ -148,9 +148,9 @@ func TestCheckKeyURL(t *testing.T) {
 		"https://@host/":                                 "user and password",
 		"https://host/#keys":                             "fragment",
 		"https://host/#":                                 "fragment",
-		" https://host/":                                 "blank",
-		"https://host/\n":                                "blank",
-		"https://host/a b":                               "blank",
+		" https://host/":                                 "space or control character",
+		"https://host/\n":                                "space or control character",
+		"https://host/a b":                               "space or control character",
 		"https://host/" + strings.Repeat("x", 2048):      "2048",
 	} {
 		err := jwks.CheckKeyURL(url, false)

@@ -69,7 +69,7 @@ func TestBackoff(t *testing.T) {
 func TestEarlyIsNeverLate(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 10_000 {
-		d := jwks.Early(time.Hour)
+		d := jwks.WithJitter(time.Hour)
 		if d > time.Hour || d < 54*time.Minute {
 			t.Fatalf("Early(1h) = %s", d)
 		}
