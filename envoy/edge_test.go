@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ussoio/ussoauthz/envoy"
-	"github.com/ussoio/ussoauthz/internal/envoybin"
-	"github.com/ussoio/ussoauthz/internal/upstream"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 )
 

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ussoio/ussoauthz/envoy"
-	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
 )
 
 // TestSamplesAreHardened: a sample is envoy.yaml but for the places named here,

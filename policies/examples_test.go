@@ -18,7 +18,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/ussoio/ussoauthz/internal/prototest"
+	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"

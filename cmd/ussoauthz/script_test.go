@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/ussoio/ussoauthz/internal/clitest"
-	"github.com/ussoio/ussoauthz/internal/redistest"
+	"github.com/ussoio/ussoauthz/internal/testkit/clitest"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

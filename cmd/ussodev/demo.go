@@ -16,11 +16,11 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/devissuer"
-	"github.com/ussoio/ussoauthz/internal/envoybin"
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
-	"github.com/ussoio/ussoauthz/internal/upstream"
+	"github.com/ussoio/ussoauthz/internal/dev/devissuer"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 )
 

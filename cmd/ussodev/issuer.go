@@ -12,7 +12,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/internal/cli"
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/devissuer"
+	"github.com/ussoio/ussoauthz/internal/dev/devissuer"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/ussoio/ussoauthz/internal/clitest"
+	"github.com/ussoio/ussoauthz/internal/testkit/clitest"
 )
 
 func TestMain(m *testing.M) {

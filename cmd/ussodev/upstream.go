@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ussoio/ussoauthz/internal/cli"
-	"github.com/ussoio/ussoauthz/internal/upstream"
+	"github.com/ussoio/ussoauthz/internal/dev/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 )
 

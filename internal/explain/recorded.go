@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
 	"github.com/ussoio/ussoauthz/internal/terminal"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"

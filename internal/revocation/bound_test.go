@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/redistest"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 )
 
 // The bound is a million: one more is not in force, told, and no heap of memory.

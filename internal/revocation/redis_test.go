@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/internal/revocation"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/metrics"
+	"github.com/ussoio/ussoauthz/internal/observe/metrics"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 

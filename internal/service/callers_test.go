@@ -19,7 +19,7 @@ import (
 
 	"github.com/ussoio/ussoauthz/envoy"
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
 	"github.com/ussoio/ussoauthz/internal/service"
 )
 

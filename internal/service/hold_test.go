@@ -26,8 +26,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/prototest"
 	"github.com/ussoio/ussoauthz/internal/service"
+	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
-	"github.com/ussoio/ussoauthz/internal/metrics"
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
-	"github.com/ussoio/ussoauthz/internal/tracing"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/metrics"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/tracing"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )

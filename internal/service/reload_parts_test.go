@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/prototest"
+	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/internal/watch"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )

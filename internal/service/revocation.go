@@ -5,7 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/metrics"
+	"github.com/ussoio/ussoauthz/internal/observe/metrics"
 	"github.com/ussoio/ussoauthz/internal/revocation"
 )
 

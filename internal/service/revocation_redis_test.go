@@ -10,8 +10,8 @@ import (
 
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/internal/revocation"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 )
 
 // revocations is how the admin port shows the one source of a service: on

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/prototest"
+	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )

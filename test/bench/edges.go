@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 	"github.com/ussoio/ussoauthz/test/bench/drive"
 	"github.com/ussoio/ussoauthz/test/bench/measure"
 	"github.com/ussoio/ussoauthz/test/bench/report"

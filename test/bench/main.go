@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
 	"github.com/ussoio/ussoauthz/test/bench/report"
 )
 

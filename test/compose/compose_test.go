@@ -22,9 +22,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/envoybin"
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 func root(t *testing.T) string {

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/redistest"
 	"github.com/ussoio/ussoauthz/internal/revocation"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/policy"

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 )
 
 // pause waits, and reports whether there is still time.

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/redistest"
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

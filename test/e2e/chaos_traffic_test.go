@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

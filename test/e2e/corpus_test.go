@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 // More of what clients are known to try, through a real Envoy and in both forms

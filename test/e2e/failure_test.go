@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 var alice = &tour.Token{Tenant: "acme", Subject: "user:alice", Workspace: "ws_1", Scopes: []string{"read:posts"}}

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/ussoio/ussoauthz/internal/grpctest"
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
+	"github.com/ussoio/ussoauthz/internal/testkit/grpctest"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 )
 

@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 // A policy and a configuration are changed under a running service, behind a

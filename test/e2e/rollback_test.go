@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 // load asks the same questions over and over, by four workers at once, and has

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 // sample runs one of the files beside envoy.yaml.

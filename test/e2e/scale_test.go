@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/status"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

@@ -26,8 +26,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"github.com/ussoio/ussoauthz/internal/redistest"
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/testkit/redistest"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )

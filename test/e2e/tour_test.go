@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
-	"github.com/ussoio/ussoauthz/internal/tour"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/tour"
 )
 
 // The story of the demo, step by step, with what the application received.

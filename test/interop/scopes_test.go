@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/scopecases"
+	"github.com/ussoio/ussoauthz/internal/testkit/scopecases"
 	"github.com/ussoio/ussoauthz/pkg/policy/scopes"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 	"github.com/ussoio/ussoauthz/test/servers/table"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 )
 
 // server is a real web server with the application of the tests.

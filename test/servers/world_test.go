@@ -16,8 +16,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/ussoio/ussoauthz/internal/envoybin"
-	"github.com/ussoio/ussoauthz/internal/stack"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/stack"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 

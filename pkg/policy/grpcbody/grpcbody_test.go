@@ -19,7 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ussoio/ussoauthz/internal/prototest"
+	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/pkg/policy/grpcbody"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/rego"
 
-	"github.com/ussoio/ussoauthz/internal/scopecases"
+	"github.com/ussoio/ussoauthz/internal/testkit/scopecases"
 	"github.com/ussoio/ussoauthz/pkg/policy/scopes"
 	"github.com/ussoio/ussoauthz/policies"
 )

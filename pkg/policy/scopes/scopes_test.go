@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/scopecases"
+	"github.com/ussoio/ussoauthz/internal/testkit/scopecases"
 	"github.com/ussoio/ussoauthz/pkg/policy/scopes"
 )
 

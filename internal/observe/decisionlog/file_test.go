@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
 )
 
 // openFile opens a log file that rotates at 100 bytes.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ussoio/ussoauthz/internal/devissuer"
+	"github.com/ussoio/ussoauthz/internal/dev/devissuer"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/ussoio/ussoauthz/internal/metrics"
+	"github.com/ussoio/ussoauthz/internal/observe/metrics"
 )
 
 // Calls are counted by method and code, streams when they end, and what no

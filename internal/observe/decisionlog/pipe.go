@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
-	"github.com/ussoio/ussoauthz/internal/linebuffer"
+	"github.com/ussoio/ussoauthz/internal/observe/linebuffer"
 )
 
 // writer takes whole lines, count of them, each with its line break. It tells

@@ -24,8 +24,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
-	"github.com/ussoio/ussoauthz/internal/tracing"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/tracing"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/tenants"

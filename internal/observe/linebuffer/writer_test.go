@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ussoio/ussoauthz/internal/linebuffer"
+	"github.com/ussoio/ussoauthz/internal/observe/linebuffer"
 )
 
 func TestLinesArriveInOrder(t *testing.T) {

@@ -15,12 +15,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/envoybin"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
 )
 
 // repoCache is the cache of this repository, which every test that runs Envoy
 // shares.
-const repoCache = "../../.cache"
+const repoCache = "../../../.cache"
 
 func TestFetchedEnvoyRuns(t *testing.T) {
 	var progress bytes.Buffer

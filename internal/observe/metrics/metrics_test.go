@@ -17,8 +17,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/ussoio/ussoauthz/internal/metrics"
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/metrics"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 )
 
 // What was written is found again, whole and without a credential.

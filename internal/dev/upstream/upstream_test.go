@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/ussoio/ussoauthz/internal/upstream"
+	"github.com/ussoio/ussoauthz/internal/dev/upstream"
 	"github.com/ussoio/ussoauthz/pkg/httpauth"
 )
 

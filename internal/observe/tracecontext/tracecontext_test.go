@@ -4,7 +4,7 @@ import (
 	"encoding/hex"
 	"testing"
 
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
 	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )

@@ -16,8 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/decisionlog"
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/decisionlog"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/ussoio/ussoauthz/internal/config"
-	"github.com/ussoio/ussoauthz/internal/linebuffer"
-	"github.com/ussoio/ussoauthz/internal/tracecontext"
+	"github.com/ussoio/ussoauthz/internal/observe/linebuffer"
+	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
