@@ -219,7 +219,7 @@ fuzz: ## run every fuzz target for TIME each
 # Of pkg/jwtverify/jwks only the files that decide which keys are valid: fetching has
 # tests of its own.
 MUTATE ?= ./pkg/tenants ./pkg/extauthz ./pkg/policy \
-  ./pkg/jwtverify:verifier.go,header.go,claims.go,ed25519.go,key.go,members.go,claimvalues.go,jwx.go,names.go,algorithm.go,static.go \
+  ./pkg/jwtverify:verifier.go,header.go,claims.go,claimset.go,key.go,keyset.go,jwx.go,algorithm.go \
   ./pkg/jwtverify/jwks:schedule.go,snapshot.go,store.go
 
 .PHONY: mutation

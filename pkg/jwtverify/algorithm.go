@@ -23,7 +23,7 @@ const (
 	HS256 Algorithm = "HS256" // with a secret of NewSecretKey only
 )
 
-// What a kind of key can do. Keys share these lists: nobody changes them.
+// The algorithms of each kind of key. Keys share these lists, which are never changed.
 var (
 	ed25519Algorithms = []Algorithm{EdDSA}
 	rsaAlgorithms     = []Algorithm{RS256, RS384, RS512}
@@ -31,13 +31,13 @@ var (
 	p384Algorithms    = []Algorithm{ES384}
 )
 
-// Asymmetric returns every algorithm with a public key, in a fixed order: what
-// a Config without Algorithms allows.
+// Asymmetric returns every algorithm with a public key, in a fixed order. A Config without
+// Algorithms allows these.
 func Asymmetric() []Algorithm {
 	return []Algorithm{EdDSA, RS256, RS384, RS512, ES256, ES384}
 }
 
-// ParseAlgorithm reads an algorithm's name, in exactly the case of RFC 7518.
+// ParseAlgorithm parses the name of an algorithm, in the exact case of RFC 7518.
 func ParseAlgorithm(s string) (Algorithm, error) {
 	a, ok := algorithmOf(s)
 	if !ok {
@@ -46,7 +46,7 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 	return a, nil
 }
 
-// algorithmOf is ParseAlgorithm for names from outside, without the cost of an
+// algorithmOf is ParseAlgorithm for names from tokens and key sets, without the cost of an
 // error text.
 func algorithmOf(s string) (Algorithm, bool) {
 	switch a := Algorithm(s); a {
@@ -58,9 +58,9 @@ func algorithmOf(s string) (Algorithm, bool) {
 	return "", false
 }
 
-// fit narrows the algorithms that a kind of key can do to the one that was
-// asked for, or keeps all of them where none was.
-func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
+// narrow returns the configured algorithm of those that a kind of key has, or all of them
+// where none is configured.
+func narrow(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
 	if want == "" {
 		return possible, nil
 	}
@@ -68,5 +68,5 @@ func fit(possible []Algorithm, want Algorithm) ([]Algorithm, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("algorithm %s does not fit the key, which can do %v", logtext.Quote(string(want)), possible)
 	}
-	return possible[i : i+1 : i+1], nil // a key of many takes no memory of its own for it
+	return possible[i : i+1 : i+1], nil // a slice of the shared list: thousands of keys allocate nothing for it
 }

@@ -1,17 +1,22 @@
 package jwtverify
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
 // maxDate is the last second of the year 9999. A NumericDate beyond it would
 // wrap in the arithmetic of times and turn a far future into the past.
 const maxDate = 253402300799
 
-// claims are the claims that decide, in their proper types.
+// claims holds the claims that are checked or handed on, in their types.
 type claims struct {
 	expiry, notBefore, issuedAt int64 // 0: missing
 	issuer                      string
@@ -26,23 +31,24 @@ type claims struct {
 	roles, scopes []string
 }
 
-// readClaims takes the known claims out of the set. A claim of the wrong type
-// is refused even where its check is switched off. null counts as missing for
-// the optional strings and lists; for exp, nbf, iat, iss, aud and sub it is a
-// wrong type. The errors wrap ErrMalformed.
+// readClaims reads the known claims of a set. A claim of the wrong type is refused even
+// where its check is switched off. null counts as missing for the optional strings and
+// lists; for exp, nbf, iat, iss, aud and sub it is a wrong type, as an issuer that
+// writes null for one of them means something else than its absence. The errors wrap
+// ErrMalformed.
 func readClaims(set *claimSet, names *claimNames) (claims, error) {
 	r := claimReader{set: set}
 	c := claims{
 		expiry:      r.date("exp"),
 		notBefore:   r.date("nbf"),
 		issuedAt:    r.date("iat"),
-		issuer:      r.stringNotNull(plain("iss")),
+		issuer:      r.stringNotNull(topLevel("iss")),
 		audiences:   r.audiences(),
 		subject:     r.stringNotNull(names.subject),
 		userID:      r.string(names.userID),
 		workspaceID: r.string(names.workspaceID),
 		sessionID:   r.string(names.sessionID),
-		id:          r.string(plain("jti")),
+		id:          r.string(topLevel("jti")),
 		roles:       r.list(names.roles, oneRole),
 		scopes:      r.list(names.scopes, splitScopes),
 	}
@@ -60,7 +66,8 @@ func readClaims(set *claimSet, names *claimNames) (claims, error) {
 	return c, r.err
 }
 
-// claimReader reads typed claims and keeps the first fault.
+// claimReader reads typed claims. Its methods return a zero value after an error, and
+// the first error stays: so readClaims is a list without a check at each line.
 type claimReader struct {
 	set *claimSet
 	err error
@@ -99,7 +106,7 @@ func (r *claimReader) stringNotNull(ref claimRef) string {
 	return r.string(ref)
 }
 
-// list reads a list of strings, or one string that split takes apart.
+// list reads a list of strings, or one string that split turns into a list.
 func (r *claimReader) list(ref claimRef, split func(string) []string) []string {
 	text, found := r.set.find(ref)
 	switch {
@@ -114,7 +121,7 @@ func (r *claimReader) list(ref claimRef, split func(string) []string) []string {
 	return nil
 }
 
-// strings reads a list of strings; nil is one without any.
+// strings reads a list of strings; nil where it is empty.
 func (r *claimReader) strings(claim, array string) []string {
 	list := elements(array)
 	for i, text := range list {
@@ -129,7 +136,7 @@ func (r *claimReader) strings(claim, array string) []string {
 
 // audiences reads aud: one string or a list of them (RFC 7519, 4.1.3).
 func (r *claimReader) audiences() []string {
-	text, found := r.set.find(plain("aud"))
+	text, found := r.set.find(topLevel("aud"))
 	switch {
 	case !found:
 		return nil
@@ -142,9 +149,9 @@ func (r *claimReader) audiences() []string {
 	return nil
 }
 
-// date reads a NumericDate (RFC 7519, 2); 0 is a missing one.
+// date reads a NumericDate (RFC 7519, 2) in Unix seconds; 0 where it is missing.
 func (r *claimReader) date(claim string) int64 {
-	text, found := r.set.find(plain(claim))
+	text, found := r.set.find(topLevel(claim))
 	if !found {
 		return 0
 	}
@@ -159,7 +166,7 @@ func (r *claimReader) date(claim string) int64 {
 	return sec
 }
 
-// parseDate reads seconds since 1970 from a JSON number and drops a fraction.
+// parseDate parses a JSON number of seconds since 1970, without its fraction.
 func parseDate(n string) (int64, bool) {
 	if strings.ContainsAny(n, "eE") {
 		f, _ := strconv.ParseFloat(n, 64) // infinite where it is out of range
@@ -168,8 +175,8 @@ func parseDate(n string) (int64, bool) {
 		}
 		return 0, false
 	}
-	whole, _, _ := strings.Cut(n, ".")
-	sec, _ := strconv.ParseInt(whole, 10, 64) // the nearest integer where it is out of range
+	integer, _, _ := strings.Cut(n, ".")
+	sec, _ := strconv.ParseInt(integer, 10, 64) // the nearest integer where it is out of range
 	return sec, sec >= 1 && sec <= maxDate
 }
 
@@ -189,7 +196,7 @@ func splitScopes(s string) []string {
 	return fields
 }
 
-// identity puts verified claims into the public form.
+// identity returns the public form of verified claims.
 func (c *claims) identity(set *claimSet) *Identity {
 	return &Identity{
 		Subject:     c.subject,
@@ -214,4 +221,78 @@ func dateTime(sec int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(sec, 0).UTC()
+}
+
+// claimRef locates a claim: by a name at the top level, or by a JSON pointer.
+type claimRef struct {
+	name string   // as configured
+	path []string // of a pointer, decoded; nil for a name at the top level
+}
+
+func topLevel(name string) claimRef { return claimRef{name: name} }
+
+// parseClaimRef parses a name, or a JSON pointer (RFC 6901) where s starts with a
+// slash.
+func parseClaimRef(s string) (claimRef, error) {
+	if s == "" {
+		return claimRef{}, errors.New("empty claim name")
+	}
+	if s[0] != '/' {
+		return topLevel(s), nil
+	}
+	path := strings.Split(s[1:], "/")
+	for i, token := range path {
+		for rest := token; ; {
+			_, after, found := strings.Cut(rest, "~")
+			if !found {
+				break
+			}
+			if after == "" || (after[0] != '0' && after[0] != '1') {
+				return claimRef{}, fmt.Errorf("JSON pointer %s: a ~ must be followed by 0 or 1", logtext.Quote(s))
+			}
+			rest = after
+		}
+		path[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+	}
+	return claimRef{name: s, path: path}, nil
+}
+
+// claimNames locates each claim that a tenant may map.
+type claimNames struct {
+	userID, subject, tenantID, workspaceID, roles, scopes, tokenType, sessionID claimRef
+}
+
+// ussoNames are the names of USSO, which most tenants share.
+var ussoNames = claimNames{
+	userID: topLevel("user_id"), subject: topLevel("sub"), tenantID: topLevel("tenant_id"), workspaceID: topLevel("workspace_id"),
+	roles: topLevel("roles"), scopes: topLevel("scopes"), tokenType: topLevel("token_type"), sessionID: topLevel("session_id"),
+}
+
+// newClaimNames applies the configured mapping to the names of USSO. The claims that
+// decide about trust and time (iss, aud, exp, nbf, iat, jti) cannot be mapped.
+func newClaimNames(mapping map[string]string) (*claimNames, error) {
+	if len(mapping) == 0 {
+		return &ussoNames, nil
+	}
+	n := ussoNames
+	fields := map[string]*claimRef{}
+	for _, field := range []*claimRef{&n.userID, &n.subject, &n.tenantID, &n.workspaceID, &n.roles, &n.scopes, &n.tokenType, &n.sessionID} {
+		fields[field.name] = field
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(mapping)) {
+		field, ok := fields[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("claims: %s can't be mapped: use one of %s", logtext.Quote(name),
+				strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
+			continue
+		}
+		ref, err := parseClaimRef(mapping[name])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("claims: %s: %w", name, err))
+			continue
+		}
+		*field = ref
+	}
+	return &n, errors.Join(errs...)
 }

@@ -24,21 +24,22 @@ type Config struct {
 	TokenTypes      []string      // accepted values of token_type, "access" where missing; nil: access
 	TenantIDs       []string      // accepted values of tenant_id; nil: any
 	RequireTenantID bool          // a token without tenant_id is refused
-	// OthersIDs are values of tenant_id that are refused though TenantIDs is nil:
-	// each with the tenant whose it is. It must not be changed afterwards.
-	OthersIDs map[string]string
+	// OtherTenants maps values of tenant_id that are refused although TenantIDs is nil
+	// to the tenants that they belong to. It must not be changed afterwards.
+	OtherTenants map[string]string
 
 	// Claims maps user_id, sub, tenant_id, workspace_id, roles, scopes,
 	// token_type and session_id to where the issuer puts them: the name of a
-	// claim, or a JSON pointer where it starts with a slash.
+	// claim, or a JSON pointer (RFC 6901) where it starts with a slash.
 	Claims map[string]string
 
-	Cache *Cache // of verified tokens; nil: each is verified anew
+	Cache *Cache // of verified tokens; nil: none
 
 	Now func() time.Time // nil: time.Now
 }
 
-// New checks the whole configuration and reports every fault of it.
+// New makes a Verifier. It checks the whole configuration, and its error joins all that
+// is wrong with it. Lists are copied.
 func New(c Config) (*Verifier, error) {
 	v := &Verifier{
 		keys:            c.Keys,
@@ -54,12 +55,12 @@ func New(c Config) (*Verifier, error) {
 		tenantIDs:       slices.Clone(c.TenantIDs),
 		anyTenantID:     c.TenantIDs == nil,
 		requireTenantID: c.RequireTenantID,
-		othersIDs:       c.OthersIDs,
+		otherTenants:    c.OtherTenants,
 		now:             c.Now,
 		cache:           c.Cache,
 	}
 	if c.Cache != nil {
-		v.share = c.Cache.kept.Join()
+		v.share = c.Cache.entries.Join()
 	}
 	if c.Algorithms == nil {
 		v.algorithms = Asymmetric()
@@ -78,8 +79,8 @@ func New(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// check finds the faults of a configuration. An empty list where one is needed
-// is a fault: it must not come to mean "any".
+// check returns what is wrong with a configuration. An empty list where one is needed
+// is an error: it must not come to mean "any".
 func (v *Verifier) check() error {
 	var errs []error
 	refuse := func(wrong bool, text string) {

@@ -4,9 +4,9 @@
 //
 // A Verifier holds the rules of one tenant; its Verify turns a token into an
 // Identity or refuses it with exactly one of the errors of this package. Keys
-// come from a KeySet: a StaticKeySet, or a set of an issuer that package jwks
-// fetches and refreshes. They are checked once, when they are loaded, and fixed to
-// their algorithms then: a token never chooses how it is verified.
+// come from a KeySet: a StaticKeySet, or an issuer's set that package jwks fetches and
+// refreshes. They are checked once, when they are loaded, and bound to their algorithms
+// then: a token never chooses how it is verified.
 //
 //	keys, problems, err := jwtverify.ParseKeySet(jwks)
 //	...
@@ -20,6 +20,6 @@
 //	...
 //	identity, err := verifier.Verify(ctx, token)
 //
-// What is not searched for: RSA keys of weak generators (ROCA), and the dates
-// and chains of certificates.
+// Two things are not checked: whether an RSA key comes from a weak generator (ROCA), and
+// the dates and chains of certificates.
 package jwtverify

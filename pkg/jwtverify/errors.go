@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// The outcomes that a caller treats differently. Every error of Verify wraps
-// exactly one of them; match with errors.Is. The text around a sentinel is for
-// logs and never for the client.
+// The outcomes that a caller treats differently. Every error of Verify wraps exactly one
+// of them; match with errors.Is. The text around it is for logs and must not be sent to
+// the client: it would help an attacker.
 var (
 	// ErrMalformed: not a strict compact JWS, or a claim of the wrong type.
 	ErrMalformed = errors.New("malformed token")
 	// ErrAlgorithm: the algorithm is not one that the tenant and the key allow.
 	ErrAlgorithm = errors.New("algorithm not allowed")
-	// ErrUnknownKey: no key of the set is meant by the token's header.
+	// ErrUnknownKey: no key of the set has the kid of the token's header.
 	ErrUnknownKey = errors.New("unknown key")
 	// ErrSignature: the signature does not verify.
 	ErrSignature = errors.New("bad signature")
@@ -30,14 +30,14 @@ var (
 	// ErrTenant: tenant_id is none of the accepted ones, or missing where it
 	// is needed to tell two tenants of one issuer apart.
 	ErrTenant = errors.New("wrong tenant")
-	// ErrKeysUnavailable: there is no usable key set to judge by. It says
-	// nothing about the token: a client must keep its session.
+	// ErrKeysUnavailable: the key could not be looked up. It says nothing about the
+	// token: the client should try again, and must not sign its user out.
 	ErrKeysUnavailable = errors.New("keys unavailable")
 )
 
-// RetryAfter returns in how long the keys for a token may be there, of an error of
-// Verify or of a KeySet: what its method RetryAfter says. It returns 0 where the
-// error has no such method.
+// RetryAfter returns the time after which the key for a token may be there, in whole
+// seconds, from an error of Verify or of a KeySet: the result of its method RetryAfter.
+// It returns 0 where the error, and those that it wraps, have no such method.
 func RetryAfter(err error) time.Duration {
 	if held, ok := errors.AsType[interface {
 		error

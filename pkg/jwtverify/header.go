@@ -11,21 +11,21 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
-// header is what a JOSE header says about how to verify (RFC 7515, 4.1). Keys
-// and certificates that it carries or points to (jwk, jku, x5c, x5u) are the
-// sender's word and are never looked at.
+// header holds the members of a JOSE header that choose the key (RFC 7515, 4.1). Keys
+// and certificates that a header carries or points to (jwk, jku, x5c, x5u) are the
+// sender's word and are never read.
 type header struct {
 	alg string
 	kid string // "" where it is missing or empty
 }
 
-// parseHeader reads a decoded header strictly: duplicate members, other types,
-// invalid UTF-8, data behind the object and every extension that would change
-// the meaning of the signature are refused. The errors wrap ErrMalformed.
+// parseHeader parses a decoded header strictly: it refuses duplicate members, wrong
+// types, invalid UTF-8, data after the object, and every extension that would change
+// what the signature means. The errors wrap ErrMalformed.
 func parseHeader(b []byte) (header, error) {
 	var h header
 	if err := json.Unmarshal(b, &h); err != nil {
-		return header{}, fmt.Errorf("%w: header: %s", ErrMalformed, tokenFault(err))
+		return header{}, fmt.Errorf("%w: header: %s", ErrMalformed, describeError(err))
 	}
 	if h.alg == "" {
 		return header{}, fmt.Errorf("%w: header has no alg", ErrMalformed)
@@ -33,13 +33,13 @@ func parseHeader(b []byte) (header, error) {
 	return h, nil
 }
 
-// UnmarshalJSONFrom reads the members one by one: struct tags could not tell a
-// null from a missing member.
+// UnmarshalJSONFrom reads the members one by one: with struct tags a null would look
+// like a missing member.
 func (h *header) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if t, err := d.ReadToken(); err != nil {
 		return err
 	} else if t.Kind() != '{' {
-		return fault("not a JSON object")
+		return formError("not a JSON object")
 	}
 	for d.PeekKind() != '}' {
 		name, err := d.ReadToken()
@@ -63,25 +63,25 @@ func (h *header) readMember(d *jsontext.Decoder, name string) (err error) {
 	case "typ":
 		var typ string
 		if typ, err = readString(d, "typ is not a string"); err == nil && !isType(typ, "jwt") && !isType(typ, "at+jwt") {
-			err = fault("typ is neither JWT nor at+jwt")
+			err = formError("typ is neither JWT nor at+jwt")
 		}
 	case "cty":
 		var cty string
 		if cty, err = readString(d, "cty is not a string"); err == nil && isType(cty, "jwt") {
-			err = fault("nested token (cty JWT)") // RFC 7519, 5.2
+			err = formError("nested token (cty JWT)") // RFC 7519, 5.2
 		}
 	case "crit":
-		err = fault("crit: no extension is understood") // RFC 7515, 4.1.11
+		err = formError("crit: no extension is understood") // RFC 7515, 4.1.11
 	case "b64", "zip", "enc":
-		err = fault("a member (b64, zip, enc) that has no place in a signed token") // RFC 7797, 7
+		err = formError("a member (b64, zip, enc) that has no place in a signed token") // RFC 7797, 7
 	default:
 		err = d.SkipValue()
 	}
 	return err
 }
 
-// isType compares a media type as RFC 7515, 4.1.9 says: in any case, and with
-// or without "application/".
+// isType compares a media type without regard to case, and with or without
+// "application/" (RFC 7515, 4.1.9).
 func isType(s, want string) bool {
 	if len(s) > len(want) && strings.EqualFold(s[:len(s)-len(want)], "application/") {
 		s = s[len("application/"):]
@@ -89,28 +89,29 @@ func isType(s, want string) bool {
 	return strings.EqualFold(s, want)
 }
 
-func readString(d *jsontext.Decoder, otherwise string) (string, error) {
+func readString(d *jsontext.Decoder, problem string) (string, error) {
 	t, err := d.ReadToken()
 	if err != nil {
 		return "", err
 	}
 	if t.Kind() != '"' {
-		return "", fault(otherwise)
+		return "", formError(problem)
 	}
 	return t.String(), nil
 }
 
-// fault is what is wrong with a header or with claims, in our own words: it
-// never holds bytes of the token.
-type fault string
+// formError says what is wrong with a header or with claims. It is a constant text,
+// without bytes of the token.
+type formError string
 
-func (f fault) Error() string { return string(f) }
+func (e formError) Error() string { return string(e) }
 
-// tokenFault keeps a decoder's error free of what it read.
-func tokenFault(err error) string {
-	var f fault
-	if errors.As(err, &f) {
-		return string(f)
+// describeError returns the text of a formError, or of a decoder's error without the bytes
+// that it may quote.
+func describeError(err error) string {
+	var e formError
+	if errors.As(err, &e) {
+		return string(e)
 	}
 	return logtext.JSONError(err)
 }

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Identity is who a verified token speaks for. Verify alone makes one from a
-// token: holding an *Identity means that signature, times, issuer, audience,
-// type and tenant were checked. It is shared between requests and must not be
-// changed.
+// Identity is the subject of a verified token. Only Verify makes one from a token: so
+// an *Identity proves that signature, times, issuer, audience, type and tenant were
+// checked. Requests share it, and it must not be changed.
 type Identity struct {
 	Subject     string   // sub
 	UserID      string   // user_id, else sub; never empty
@@ -31,20 +30,20 @@ type Identity struct {
 
 	Claims *Claims // all of them, as they were signed
 
-	// Derived keeps what a caller made of the identity. It is nil where the
-	// identity is of one request alone, and can be used all the same.
+	// Derived caches a value that a caller computed from the identity. It is nil where
+	// the identity is not cached; its methods accept that.
 	Derived *Derived
 }
 
-// Derived is a place for one value that is made from an identity and lives as
-// long as it. It is safe for concurrent use. The value must hold for the
-// identity as such: whatever else it depends on, its reader must check.
+// Derived holds one value that is computed from an identity and lives as long as it. A
+// nil *Derived holds none. It is safe for concurrent use. The value must depend on the
+// identity alone: whatever else it depends on, its reader must check.
 type Derived struct {
-	most  int // bytes, which the cache has counted already
-	value atomic.Pointer[any]
+	maxBytes int // which the cache has counted already
+	value    atomic.Pointer[any]
 }
 
-// Load returns what was stored last, nil where nothing was.
+// Load returns the value that was stored last, nil where there is none.
 func (d *Derived) Load() any {
 	if d == nil {
 		return nil
@@ -55,10 +54,10 @@ func (d *Derived) Load() any {
 	return nil
 }
 
-// Store keeps v, which takes about the given number of bytes, if there is room
-// for it.
+// Store stores v, which takes about the given number of bytes, if the bound of the
+// identity allows it.
 func (d *Derived) Store(v any, bytes int) {
-	if d != nil && bytes <= d.most {
+	if d != nil && bytes <= d.maxBytes {
 		d.value.Store(&v)
 	}
 }

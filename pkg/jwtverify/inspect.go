@@ -9,25 +9,25 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/internal/logtext"
 )
 
-// Inspection is what a Verifier sees of one token, for people. It holds the
-// token's header and claims, which anybody who has the token can read, and
-// never its signature: who reads it must be one who may see the claims.
+// Inspection explains to people how one token is verified. It holds the token's header
+// and claims, which anybody who has the token can read, and never its signature. Show it
+// only to those who may see the claims.
 type Inspection struct {
-	Header, Claims []byte // as sent, before any check; nil: not readable
+	Header, Claims []byte // decoded, before any check; nil: not base64url
 	Key            *Key   // nil: none was found
 	Checks         []Check
 }
 
-// Check is one check of a token. With the first one that failed the token is
-// refused; later ones are there because a token may have several faults.
+// Check is one check of a token. The first one that fails refuses the token; the later
+// ones show what else is wrong with it.
 type Check struct {
 	Name    string // form, header, algorithm, key, signature, claims, or a claim's name
 	Err     error  // nil: passed, or not done
-	Skipped bool   // switched off, or there was nothing to check by
-	Detail  string // what was looked at
+	Skipped bool   // switched off, or not possible
+	Detail  string // the values that were compared
 }
 
-// Err returns what Verify says of the token: the error of the first check that
+// Err returns the error that Verify returns for the token: that of the first check that
 // failed, nil where all passed.
 func (in *Inspection) Err() error {
 	for _, c := range in.Checks {
@@ -43,16 +43,17 @@ func (in *Inspection) check(name string, err error, format string, args ...any) 
 	return err == nil
 }
 
-func (in *Inspection) skip(name, why string) {
-	in.Checks = append(in.Checks, Check{Name: name, Skipped: true, Detail: why})
+func (in *Inspection) skip(name, reason string) {
+	in.Checks = append(in.Checks, Check{Name: name, Skipped: true, Detail: reason})
 }
 
-// Inspect checks a token as Verify does, with the same checks in the same
-// order, and goes on after one that failed, as far as the token can be read. It
-// asks no cache, and decides nothing: a token is good only if Verify says so.
+// Inspect checks a token as Verify does, with the same checks in the same order, and
+// goes on after one that failed, as far as the token can be read. It does not use the
+// cache, and decides nothing: a token is accepted only if Verify returns its identity.
+// Like Verify it waits only for the key, within ctx.
 func (v *Verifier) Inspect(ctx context.Context, token string) *Inspection {
 	in := &Inspection{}
-	firstDot, lastDot, err := scan(token)
+	firstDot, lastDot, err := splitStrict(token)
 	if !in.check("form", err, "%d bytes, %d segments", len(token), 1+strings.Count(token, ".")) {
 		return in
 	}
@@ -85,7 +86,7 @@ func (v *Verifier) inspectSignature(ctx context.Context, in *Inspection, head he
 		in.skip("signature", "no key to check it with")
 		return
 	}
-	_, err = new(room).verifySegments(in.Key, alg, token, firstDot, lastDot)
+	_, err = new(scratch).verifySegments(in.Key, alg, token, firstDot, lastDot)
 	in.check("signature", err, "%s", alg)
 }
 
@@ -122,7 +123,7 @@ func (v *Verifier) describeTenantID(c *claims) string {
 	if c.hasTenantID {
 		got = fmt.Sprintf("%q", c.tenantID)
 	}
-	if owner := v.othersIDs[c.tenantID]; v.anyTenantID && owner != "" {
+	if owner := v.otherTenants[c.tenantID]; v.anyTenantID && owner != "" {
 		return fmt.Sprintf("%s; accepted: any but those of other tenants with the same issuer, as %s is", got, owner)
 	} else if v.anyTenantID {
 		return got

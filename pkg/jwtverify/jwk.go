@@ -25,8 +25,8 @@ const MaxKeySetBytes = 512 << 10
 // maxKeys bounds the keys of a set from outside.
 const maxKeys = 100
 
-// jwkMembers are the members of a JWK that are read. Names are matched in
-// their exact case and a duplicate is an error, both by the decoder's default.
+// jwkMembers holds the members of a JWK that are read. The decoder compares names in their
+// exact case, and refuses duplicates.
 type jwkMembers struct {
 	Kty    string    `json:"kty"`
 	Crv    string    `json:"crv"`
@@ -39,7 +39,7 @@ type jwkMembers struct {
 	N      *string   `json:"n"`
 	E      *string   `json:"e"`
 
-	// What follows belongs to private and symmetric keys alone.
+	// The members of private and symmetric keys: their presence is an error.
 	D    jsontext.Value `json:"d"`
 	P    jsontext.Value `json:"p"`
 	Q    jsontext.Value `json:"q"`
@@ -51,10 +51,10 @@ type jwkMembers struct {
 	Priv jsontext.Value `json:"priv"`
 }
 
-// ParseJWK reads one public JWK (RFC 7517). Its own alg and the given one must
-// fit the key and each other; where both are missing it is fixed to every
-// algorithm that fits its kty and crv. Private and symmetric keys are refused:
-// a verifier has no use for the first, and NewSecretKey is for the second.
+// ParseJWK parses one public JWK (RFC 7517). Its own alg and the given one must fit the
+// key and each other; where both are missing the key is bound to every algorithm that fits
+// its kty and crv. Private and symmetric keys are errors: a verifier has no use for the
+// first, and NewSecretKey is for the second.
 func ParseJWK(jwk []byte, alg Algorithm) (*Key, error) {
 	m, err := decodeJWK(jwk)
 	if err != nil {
@@ -104,7 +104,8 @@ func (m *jwkMembers) checkPurpose() error {
 	return nil
 }
 
-// algorithm joins the JWK's own alg with the configured one.
+// algorithm returns the JWK's own alg or the configured one, which must be the same where
+// both are there; "" where neither is.
 func (m *jwkMembers) algorithm(configured Algorithm) (Algorithm, error) {
 	if m.Alg == nil {
 		return configured, nil
@@ -141,7 +142,7 @@ func (m *jwkMembers) publicKey() (any, error) {
 	return nil, fmt.Errorf("unsupported key: kty %s, crv %s", logtext.Quote(m.Kty), logtext.Quote(m.Crv))
 }
 
-// ecKey wants coordinates of exactly the curve's size (RFC 7518, 6.2.1.2).
+// ecKey requires coordinates of exactly the curve's size (RFC 7518, 6.2.1.2).
 func (m *jwkMembers) ecKey(curve elliptic.Curve, size int) (*ecdsa.PublicKey, error) {
 	x, err := keyBytes("x", m.X, size)
 	if err != nil {
@@ -158,14 +159,14 @@ func (m *jwkMembers) ecKey(curve elliptic.Curve, size int) (*ecdsa.PublicKey, er
 	return p, nil
 }
 
-// rsaKey bounds e to 4 bytes before it becomes a number: an exponent of 9
-// bytes that is cut to its low 64 bits would be another key.
+// rsaKey bounds e to 4 bytes before it becomes a number: an exponent of 9 bytes that is
+// truncated to its low 64 bits would make another key.
 func (m *jwkMembers) rsaKey() (*rsa.PublicKey, error) {
 	n, err := keyBytes("n", m.N, 0)
 	if err != nil {
 		return nil, err
 	}
-	if len(n) > maxRSABits/8+1 { // some issuers put a sign byte in front
+	if len(n) > maxRSABits/8+1 { // some issuers prepend a sign byte
 		return nil, fmt.Errorf("RSA modulus of %d bytes: want at most %d bits", len(n), maxRSABits)
 	}
 	e, err := keyBytes("e", m.E, 0)
@@ -185,8 +186,8 @@ func (m *jwkMembers) rsaKey() (*rsa.PublicKey, error) {
 	return &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent)}, nil
 }
 
-// keyBytes decodes one member, in strict base64url without padding; size 0
-// means any.
+// keyBytes decodes one member, in strict base64url without padding; size is its length in
+// bytes, 0 for any.
 func keyBytes(name string, s *string, size int) ([]byte, error) {
 	if s == nil {
 		return nil, fmt.Errorf("JWK has no member %q", name)
@@ -221,11 +222,10 @@ var base64URLByte = func() (t [256]bool) {
 	return t
 }()
 
-// ParseKeySet reads a JWK set (RFC 7517, 5) from the network or a file. A key
-// that can't be used is left out and told in problems; so are all keys that
-// share a kid, since a header could not tell which is meant. A set without
-// keys is a set. The error says that this is no key set at all, or one of more
-// than 100 keys.
+// ParseKeySet parses a JWK set (RFC 7517, 5) of at most MaxKeySetBytes. A key that cannot
+// be used is left out, and problems says why, without key material; so are all keys that
+// share a kid, since a header could not name one of them. An empty set is no error. The
+// error says that the text is no key set, or has more than 100 keys.
 func ParseKeySet(jwks []byte) (keys []*Key, problems []error, err error) {
 	if len(jwks) > MaxKeySetBytes {
 		return nil, nil, fmt.Errorf("key set of %d bytes: want at most %d", len(jwks), MaxKeySetBytes)
@@ -252,9 +252,9 @@ func ParseKeySet(jwks []byte) (keys []*Key, problems []error, err error) {
 	return keys, problems, nil
 }
 
-// splitKeySet returns the elements of the member keys. Duplicate members are
-// let through here, but not two keys members: those inside one JWK cost that
-// JWK alone.
+// splitKeySet returns the elements of the member keys, which must be there once. Other
+// duplicate members are accepted here: those inside a JWK make ParseJWK refuse that JWK
+// alone, and not the whole set.
 func splitKeySet(jwks []byte) ([]jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(jwks), jsontext.AllowDuplicateNames(true))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
@@ -265,7 +265,7 @@ func splitKeySet(jwks []byte) ([]jsontext.Value, error) {
 	for d.PeekKind() == '"' {
 		name, err := d.ReadToken()
 		if err != nil {
-			break // told below
+			break // the error is returned below
 		}
 		if name.String() != "keys" {
 			if err := d.SkipValue(); err != nil {
@@ -312,7 +312,7 @@ func readKeys(d *jsontext.Decoder) ([]jsontext.Value, error) {
 	return raw, err
 }
 
-// kidOf names a refused key for the log, if its kid can be read at all.
+// kidOf names a refused key for the log, where its kid can be read.
 func kidOf(jwk []byte) string {
 	var m struct {
 		Kid string `json:"kid"`
@@ -323,7 +323,7 @@ func kidOf(jwk []byte) string {
 	return " (kid " + logtext.Quote(m.Kid) + ")"
 }
 
-// sharedIDs returns, in order, the kids that more than one key has.
+// sharedIDs returns the kids that more than one key has, in order.
 func sharedIDs(keys []*Key) []string {
 	count := map[string]int{}
 	var shared []string

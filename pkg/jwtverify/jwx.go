@@ -11,18 +11,17 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
-// All of jwx is behind this file: another version of it, or another library,
-// is a change of these few lines. Its parsers are not used on outside bytes:
-// jwt.Parse v2 takes claims from outside the signature, and jwk.ParseKey lets
-// short Ed25519 keys and cut RSA exponents through.
+// Only this file imports jwx: another version of it, or another library, changes these few
+// lines. Its parsers are not used on outside bytes: jwt.Parse v2 reads claims from outside
+// the signature, and jwk.ParseKey accepts short Ed25519 keys and truncated RSA exponents.
 
-// signatureVerifiers are what checks signatures, by algorithm: all keys share
-// them. They are safe for concurrent use.
+// signatureVerifiers holds the implementation of each algorithm. All keys share them, and
+// they are safe for concurrent use.
 var signatureVerifiers = func() map[Algorithm]jws.Verifier {
 	verifiers := map[Algorithm]jws.Verifier{}
 	for _, alg := range append(Asymmetric(), HS256) {
 		v, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
-		if err != nil { // this jwx is not the one that this package was made for
+		if err != nil { // a jwx that lacks an algorithm of this package
 			panic(fmt.Sprintf("making the verifier of %s: %v", alg, err))
 		}
 		verifiers[alg] = v
@@ -32,9 +31,9 @@ var signatureVerifiers = func() map[Algorithm]jws.Verifier {
 
 var errPanic = errors.New("the verifier panicked")
 
-// verifySignature checks a signature of one algorithm. A panic inside is a bad
-// signature: key material is checked when it is loaded, but a crash of the whole
-// service must not hang on that alone.
+// verifySignature checks a signature of one algorithm. A panic counts as a bad signature:
+// key material is checked when it is loaded, but that check alone must not stand between a
+// token and a crash of the service.
 func verifySignature(alg Algorithm, signed, signature []byte, key any) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -44,7 +43,7 @@ func verifySignature(alg Algorithm, signed, signature []byte, key any) (err erro
 	return signatureVerifiers[alg].Verify(signed, signature, key)
 }
 
-// thumbprint is the RFC 7638 SHA-256 thumbprint of a public key, in base64url.
+// thumbprint returns the RFC 7638 thumbprint of a public key (SHA-256, base64url).
 func thumbprint(public any) (string, error) {
 	var sum []byte
 	k, err := jwk.FromRaw(public)

@@ -20,12 +20,12 @@ const (
 	maxSignatureBytes = maxRSABits / 8 // no key has a longer one
 )
 
-// segmentEncoding refuses padding and non-canonical trailing bits: a token has
-// exactly one spelling. It skips CR and LF, which scan refuses before it.
+// segmentEncoding refuses padding and non-canonical trailing bits, so that a token has
+// exactly one spelling. It skips CR and LF, which splitStrict refuses before.
 var segmentEncoding = base64.RawURLEncoding.Strict()
 
-// Verifier turns tokens into identities by the rules of one tenant. It is
-// immutable and safe for concurrent use.
+// Verifier turns tokens into identities by the rules of one tenant. Make one with New.
+// It is immutable and safe for concurrent use.
 type Verifier struct {
 	keys       KeySet
 	algorithms []Algorithm
@@ -40,31 +40,32 @@ type Verifier struct {
 	tenantIDs       []string
 	anyTenantID     bool
 	requireTenantID bool
-	othersIDs       map[string]string
+	otherTenants    map[string]string
 	now             func() time.Time
 
 	cache *Cache
-	share *cacheShare // of this Verifier in the cache
+	share *cacheShare // of this Verifier in the cache; nil without one
 }
 
-// Proof remembers what made an identity true, so that a cache of verified
-// tokens can ask again without the token.
+// Proof holds what an identity was accepted by, so that a cache of verified tokens can
+// check it again without the token. It is immutable.
 type Proof struct {
 	key                         *Key
 	kid                         string // as the header had it
 	expiry, notBefore, issuedAt int64
-	size                        int // of the token
+	size                        int // of the token, in bytes
 }
 
-// Verify returns whom a compact JWS access token speaks for. Every error wraps
-// exactly one sentinel of this package, and its text holds no bytes of the
-// token but a quoted, shortened kid; no *Identity comes with an error.
+// Verify verifies a compact JWS access token and returns its identity. It waits only for
+// the key, as KeySet.Find does, within ctx. Every error wraps exactly one sentinel of
+// this package, and its text holds no bytes of the token but a quoted, shortened kid; no
+// *Identity comes with an error.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
 	id, _, err := v.VerifyLookup(ctx, token)
 	return id, err
 }
 
-// VerifyLookup is Verify, and tells what the cache had to do with it.
+// VerifyLookup is Verify, and also returns the outcome of the cache lookup.
 func (v *Verifier) VerifyLookup(ctx context.Context, token string) (*Identity, Lookup, error) {
 	if v.cache != nil {
 		return v.verifyCached(ctx, token)
@@ -73,15 +74,15 @@ func (v *Verifier) VerifyLookup(ctx context.Context, token string) (*Identity, L
 	return id, NoLookup, err
 }
 
-// Prove is Verify for callers that keep the identity: they must call Recheck
-// with the proof before each further use of it.
+// Prove is Verify without the cache, for callers that cache the identity themselves:
+// they must call Recheck with the proof before each further use of it.
 func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, error) {
-	// 1. The shape, at the cost of one pass over at most 16 KiB.
-	firstDot, lastDot, err := scan(token)
+	// 1. The form, at the cost of one pass over at most 16 KiB.
+	firstDot, lastDot, err := splitStrict(token)
 	if err != nil {
 		return nil, nil, err
 	}
-	// 2. The header: what it says must be understood completely.
+	// 2. The header: each member must be understood, or harmless.
 	head, err := decodeHeader(token[:firstDot])
 	if err != nil {
 		return nil, nil, err
@@ -97,17 +98,17 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	// 5. The signature over exactly the bytes that were sent.
-	room := rooms.Get().(*room)
-	defer room.release()
-	payload, err := room.verifySegments(key, alg, token, firstDot, lastDot)
+	buf := scratchPool.Get().(*scratch)
+	defer buf.release()
+	payload, err := buf.verifySegments(key, alg, token, firstDot, lastDot)
 	if err != nil {
 		return nil, nil, err
 	}
 	// 6. The claims, from the bytes that were just verified and from no others.
-	if err := room.set.parse(payload); err != nil {
+	if err := buf.claims.parse(payload); err != nil {
 		return nil, nil, err
 	}
-	c, err := readClaims(&room.set, v.names)
+	c, err := readClaims(&buf.claims, v.names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,14 +117,14 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 		return nil, nil, err
 	}
 	proof := &Proof{key: key, kid: head.kid, size: len(token), expiry: c.expiry, notBefore: c.notBefore, issuedAt: c.issuedAt}
-	id := c.identity(&room.set)
+	id := c.identity(&buf.claims)
 	id.Leeway = v.leeway
 	return id, proof, nil
 }
 
-// Recheck tells whether a token that this Verifier proved before would still
-// be accepted: its times by the clock of now, and its key, which must still be
-// the one that its header means. The errors are those of Verify.
+// Recheck returns nil where a token that this Verifier proved before would still be
+// accepted: by its times now, and by its key, which must still be the one that its
+// header names. The errors are those of Verify.
 func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
 	if p == nil || p.key == nil {
 		return fmt.Errorf("%w: no proof", ErrUnknownKey)
@@ -138,9 +139,9 @@ func (v *Verifier) Recheck(ctx context.Context, p *Proof) error {
 	return v.checkTimes(p.expiry, p.notBefore, p.issuedAt)
 }
 
-// scan is shape, and bounds the alphabet. It allocates only to refuse.
-func scan(token string) (firstDot, lastDot int, err error) {
-	if firstDot, lastDot, err = shape(token); err != nil {
+// splitStrict is splitToken, and checks the alphabet. It allocates only for an error.
+func splitStrict(token string) (firstDot, lastDot int, err error) {
+	if firstDot, lastDot, err = splitToken(token); err != nil {
 		return 0, 0, err
 	}
 	for i := range len(token) {
@@ -151,13 +152,13 @@ func scan(token string) (firstDot, lastDot int, err error) {
 	return firstDot, lastDot, nil
 }
 
-// shape finds the two dots of a compact JWS and bounds its segments, at a cost
-// that hardly grows with the token: garbage is worth no hash.
-func shape(token string) (firstDot, lastDot int, err error) {
+// splitToken finds the two dots of a compact JWS and bounds its segments. It costs less
+// than the hash of the token, so that garbage is refused before the cache is searched.
+func splitToken(token string) (firstDot, lastDot int, err error) {
 	if token == "" || len(token) > maxTokenBytes {
 		return 0, 0, fmt.Errorf("%w: %d bytes: want 1 to %d", ErrMalformed, len(token), maxTokenBytes)
 	}
-	// Forwards: the search for a last byte looks at one after the other.
+	// Forwards: IndexByte is vectorized, and LastIndexByte is not.
 	firstDot = strings.IndexByte(token, '.')
 	lastDot = firstDot + 1 + strings.IndexByte(token[firstDot+1:], '.')
 	if firstDot <= 0 || lastDot <= firstDot+1 || lastDot == len(token)-1 || strings.IndexByte(token[lastDot+1:], '.') >= 0 {
@@ -180,7 +181,7 @@ func decodeHeader(segment string) (header, error) {
 	return parseHeader(b)
 }
 
-// appendDecoded decodes a segment into the free room behind buf.
+// appendDecoded decodes a segment and appends it to buf.
 func appendDecoded(buf []byte, name string, segment []byte) ([]byte, error) {
 	all, err := segmentEncoding.AppendDecode(buf, segment)
 	if err != nil {
@@ -189,8 +190,8 @@ func appendDecoded(buf []byte, name string, segment []byte) ([]byte, error) {
 	return all, nil
 }
 
-// algorithm refuses what the tenant does not allow before any key is looked
-// for: a token can't choose how it is verified, and costs no fetch.
+// algorithm refuses what the tenant does not allow before a key is looked up: a token
+// cannot choose how it is verified, and costs no fetch.
 func (v *Verifier) algorithm(name string) (Algorithm, error) {
 	alg, ok := algorithmOf(name)
 	if !ok {
@@ -202,7 +203,7 @@ func (v *Verifier) algorithm(name string) (Algorithm, error) {
 	return alg, nil
 }
 
-// find returns the key that kid means, if it verifies alg.
+// find returns the key that kid names, if it verifies alg.
 func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, error) {
 	key, err := v.keys.Find(ctx, kid)
 	if err != nil {
@@ -220,32 +221,33 @@ func (v *Verifier) find(ctx context.Context, kid string, alg Algorithm) (*Key, e
 	return key, nil
 }
 
-// room is memory that one verification after the other works in: what it leaves
-// there nobody keeps. It is one goroutine's until it is released.
-type room struct {
-	bytes []byte   // a token, then its signature and payload decoded
-	set   claimSet // the identity keeps its raw alone
+// scratch holds the buffers of one verification. They are pooled: nothing that outlives
+// the verification may refer to them, but for claims.raw, which is a string of its own.
+type scratch struct {
+	bytes  []byte // a token, then its decoded signature and payload
+	claims claimSet
 }
 
-var rooms = sync.Pool{New: func() any { return new(room) }}
+var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 
-// release clears what would keep a token's text alive.
-func (r *room) release() {
-	r.set.clear()
-	if cap(r.bytes) <= maxRoom {
-		rooms.Put(r)
+// maxPooledBytes is enough for most tokens; the buffer of a huge one is not pooled.
+const maxPooledBytes = 8 << 10
+
+// release returns the buffers to the pool, without the claims, whose text the pool would
+// otherwise hold in memory.
+func (s *scratch) release() {
+	s.claims.clear()
+	if cap(s.bytes) <= maxPooledBytes {
+		scratchPool.Put(s)
 	}
 }
 
-// maxRoom is enough for most tokens; a huge one must not stay.
-const maxRoom = 8 << 10
-
-// verifySegments checks the signature and returns the decoded payload, which is
-// overwritten when the room is used again. Both are decoded first: that costs
-// little, and a verification much.
-func (r *room) verifySegments(key *Key, alg Algorithm, token string, firstDot, lastDot int) ([]byte, error) {
-	r.bytes = slices.Grow(r.bytes[:0], 2*len(token)) // room to decode into
-	raw := append(r.bytes, token...)
+// verifySegments checks the signature and returns the decoded payload, which is valid
+// until the buffers are used again. Both segments are decoded first: that costs little,
+// and a verification much.
+func (s *scratch) verifySegments(key *Key, alg Algorithm, token string, firstDot, lastDot int) ([]byte, error) {
+	s.bytes = slices.Grow(s.bytes[:0], 2*len(token)) // the token, and both segments decoded
+	raw := append(s.bytes, token...)
 	withSignature, err := appendDecoded(raw, "signature", raw[lastDot+1:])
 	if err != nil {
 		return nil, err
@@ -254,15 +256,15 @@ func (r *room) verifySegments(key *Key, alg Algorithm, token string, firstDot, l
 	if err != nil {
 		return nil, err
 	}
-	signed := raw[:lastDot:lastDot] // no room to append into
+	signed := raw[:lastDot:lastDot] // whoever appends to it gets a copy
 	if err := key.verify(alg, signed, withSignature[len(raw):]); err != nil {
 		return nil, err
 	}
 	return withPayload[len(withSignature):], nil
 }
 
-// checkClaims keeps the order of the USSO SDK, so that a token with two faults
-// gets the same answer here and there.
+// checkClaims checks in the order of the USSO SDK, so that a token with two errors gets
+// the same answer here and there.
 func (v *Verifier) checkClaims(c *claims) error {
 	if err := v.checkTimes(c.expiry, c.notBefore, c.issuedAt); err != nil {
 		return err
@@ -301,8 +303,8 @@ func (v *Verifier) checkTokenType(c *claims) error {
 	return nil
 }
 
-// checkTenant ties the token to the tenant: of two tenants of one issuer, the
-// token of one must not pass for the other.
+// checkTenant binds the token to the tenant: of two tenants of one issuer, the token of
+// one must not be accepted for the other.
 func (v *Verifier) checkTenant(c *claims) error {
 	if !c.hasTenantID {
 		if v.requireTenantID {
@@ -313,14 +315,14 @@ func (v *Verifier) checkTenant(c *claims) error {
 	if !v.anyTenantID && !slices.Contains(v.tenantIDs, c.tenantID) {
 		return fmt.Errorf("%w: tenant_id is not one of %q", ErrTenant, v.tenantIDs)
 	}
-	if owner := v.othersIDs[c.tenantID]; v.anyTenantID && owner != "" {
+	if owner := v.otherTenants[c.tenantID]; v.anyTenantID && owner != "" {
 		return fmt.Errorf("%w: tenant_id is that of tenant %q", ErrTenant, owner)
 	}
 	return nil
 }
 
-// checkTimes compares with the wall clock. Dates are bounded when they are
-// read, so that nothing overflows here.
+// checkTimes compares with the wall clock. Dates were bounded when they were read, so
+// that nothing overflows here.
 func (v *Verifier) checkTimes(expiry, notBefore, issuedAt int64) error {
 	now := v.now()
 	if err := v.checkExpiry(now, expiry); err != nil {

@@ -130,7 +130,7 @@ func (c *Config) verifierConfig(keys jwtverify.KeySet, algorithms []jwtverify.Al
 		TokenTypes:      c.TokenTypes,
 		TenantIDs:       ids,
 		RequireTenantID: shared.RequireTenantID,
-		OthersIDs:       shared.OthersIDs,
+		OtherTenants:    shared.OthersIDs,
 		Claims:          c.Claims,
 		Cache:           shared.Cache,
 		Now:             shared.Now,
