@@ -27,7 +27,7 @@ func (r *Report) Page(page string) (string, error) {
 // Markdown is the report as it stands in the documentation.
 func (r *Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nMeasured on %s, %d cores, %s: %d rounds of %v for each server, medians, in brackets the lowest and the highest round.\n\n",
+	fmt.Fprintf(&b, "\nMeasured on %s, %d cores, %s: %d rounds of %v for each server. Figures are medians, with the lowest and the highest round in brackets.\n\n",
 		r.When.Format("2006-01-02"), r.CPUs, r.Go, r.Rounds, r.Each)
 	if r.Trial {
 		b.WriteString("**A trial of the bench itself: these figures say nothing.**\n\n")
@@ -40,7 +40,7 @@ func (r *Report) Markdown() string {
 		r.edgesTable(&b)
 	}
 	if m := r.Memory; m != nil {
-		fmt.Fprintf(&b, "With %d tenants of %d keys each and %d verified tokens the process holds %d MiB, %d at its peak. A check with a new token cost %.0f µs there, with the same token again %.0f µs.\n\n",
+		fmt.Fprintf(&b, "With %d tenants of %d keys each and %d verified tokens the process takes %d MiB of memory, %d at its peak. There a check with a new token costs %.0f µs, and with the same token again %.0f µs.\n\n",
 			m.Tenants, m.Keys, m.Tokens, m.Size.Now>>20, m.Size.Peak>>20, m.Cold, m.Hot)
 	}
 	return b.String()
@@ -67,7 +67,7 @@ func (r *Report) checksTable(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nOne bare `ed25519.Verify` took %s µs.\n\n", spread(r.Verify, 1))
 	if r.LogWritten > 0 {
-		fmt.Fprintf(b, "Of the decision log %.0f records were written and %.0f dropped.\n\n", r.LogWritten, r.LogDropped)
+		fmt.Fprintf(b, "The decision log wrote %.0f records and dropped %.0f.\n\n", r.LogWritten, r.LogDropped)
 	}
 }
 
