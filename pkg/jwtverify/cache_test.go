@@ -102,7 +102,7 @@ func TestCacheHits(t *testing.T) {
 	}
 }
 
-// What made a token true is asked again at every hit.
+// Every hit checks the times and the key of its token again.
 func TestCacheRechecks(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -199,8 +199,8 @@ func (w *cacheWorld) verify(t testing.TB, v *jwtverify.Verifier, token string) *
 	return id
 }
 
-// Verified tokens of one tenant, each sent twice, never push out those of
-// another that keeps to its share, used or not.
+// Verified tokens of one tenant, each sent twice, never evict those of another that stays
+// within its share, used or not.
 func TestCacheIsFair(t *testing.T) {
 	w := newCacheWorld(t)
 	quiet, loud := w.verifier(t), w.verifier(t)

@@ -12,15 +12,15 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// gated is a key set that answers when its gate opens, and counts who asked.
+// gated is a key set that answers when its gate opens, and counts the lookups.
 type gated struct {
 	*swapped
-	gate  chan struct{}
-	asked atomic.Int64
+	gate    chan struct{}
+	lookups atomic.Int64
 }
 
 func (g *gated) Find(ctx context.Context, kid string) (*jwtverify.Key, error) {
-	g.asked.Add(1)
+	g.lookups.Add(1)
 	select {
 	case <-g.gate:
 		return g.swapped.Find(ctx, kid)
@@ -50,7 +50,7 @@ func TestOneFlight(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if n := keys.asked.Load(); n != 1 {
+		if n := keys.lookups.Load(); n != 1 {
 			t.Errorf("%d verifications are under way", n)
 		}
 		close(keys.gate)

@@ -12,10 +12,10 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwttest"
 )
 
-// FuzzHeader signs whatever header comes. FuzzVerify can't get here: it changes
-// a token, and what it changes has no signature any more. What passes is a JSON
-// object that a plain decoder reads the same way, and that asks for nothing but
-// a signature by the named key.
+// FuzzHeader signs every fuzzed header. FuzzVerify cannot find what this finds: it changes
+// tokens, which breaks their signature. A header that is accepted must be a JSON object that
+// a plain decoder reads the same way, and must require nothing but a signature by the named
+// key.
 func FuzzHeader(f *testing.F) {
 	fg := newForge(f)
 	v := newVerifier(f, config(mustSet(f, fg.keys...)))

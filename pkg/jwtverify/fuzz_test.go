@@ -232,7 +232,7 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// at walks down a decoded document by the steps of a JSON pointer (RFC 6901).
+// at returns the value at a JSON pointer (RFC 6901) in a decoded document.
 func at(v any, steps []string) any {
 	for _, step := range steps {
 		switch in := v.(type) {

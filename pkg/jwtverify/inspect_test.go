@@ -10,7 +10,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// agree fails where Inspect finds another first fault than Verify.
+// agree fails where Inspect finds another first error than Verify.
 func agree(t testing.TB, v *jwtverify.Verifier, token string, verified error) {
 	t.Helper()
 	inspected := v.Inspect(context.Background(), token).Err()

@@ -174,7 +174,7 @@ func TestParsePEM(t *testing.T) {
 	}
 }
 
-// The text of a refused key reaches logs: it tells which key and why, and
+// The text of a refused key reaches logs: it names the key and the reason, and holds
 // nothing of the material.
 func TestProblemsNameTheKey(t *testing.T) {
 	const material = "SECRETSECRETSECRETSECRETSECRETSECRETSECRETS"

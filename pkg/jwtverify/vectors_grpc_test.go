@@ -17,39 +17,39 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// elsewhere are the vectors that the road before and behind the token answers in
-// another way.
-var elsewhere = map[string]string{
+// pipelineReasons holds the vectors that a stage before or after the verification
+// decides.
+var pipelineReasons = map[string]string{
 	"roles one text":    "token_invalid", // no header could hold the role
 	"scopes with a tab": "token_invalid", // nor the scope
 	"a surrogate pair":  "token_invalid", // nor the subject
-	"a leading blank":   "allowed",       // Bearer may be followed by two
+	"a leading space":   "allowed",       // Bearer may be followed by two
 }
 
-// Every vector again, as Envoy brings it: over gRPC, to the whole service. None
-// is answered by a gRPC error, only those that are ok are allowed, and of all
-// others a client learns the same but for an end of time.
+// Every vector again, as Envoy sends it: over gRPC, to the whole pipeline. No answer is a
+// gRPC error, only tokens that are ok are allowed, and the body of a denial depends on its
+// reason alone.
 func TestVectorsAreAnswered(t *testing.T) {
 	f := newForge(t)
 	engine, err := policy.New(t.Context(), policy.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes, faults := tenants.NewRoutes([]tenants.Route{{Match: "/"}})
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	routes, problems := tenants.NewRoutes([]tenants.Route{{Match: "/"}})
+	if len(problems) > 0 {
+		t.Fatal(problems)
 	}
 	server := extauthz.NewServer(extauthz.ServerConfig{})
 	over := grpc.NewServer(append(extauthz.ServerOptions(), grpc.MaxRecvMsgSize(16<<20))...)
 	server.Register(over)
 	client := authv3.NewAuthorizationClient(grpctest.Serve(t, over))
 	bodies := map[string]string{}
-	asked, vectors := 0, loadVectors(t)
+	checked, vectors := 0, loadVectors(t)
 	for _, v := range vectors {
 		t.Run(v.Name, func(t *testing.T) {
 			keys, err := v.keys(t, f)
 			if err != nil {
-				return // no service begins with it
+				return // no configuration with it is accepted
 			}
 			verifier, err := jwtverify.New(v.config(keys))
 			if err != nil {
@@ -65,9 +65,9 @@ func TestVectorsAreAnswered(t *testing.T) {
 			if err != nil {
 				t.Fatalf("a gRPC error: %v", err)
 			}
-			asked++
+			checked++
 			want := map[string]string{"ok": "allowed", "ErrExpired": "token_expired", "ErrKeysUnavailable": "keys_unavailable"}[v.Expect]
-			want = cmp.Or(elsewhere[v.Name], want, "token_invalid")
+			want = cmp.Or(pipelineReasons[v.Name], want, "token_invalid")
 			status := codes.Unauthenticated
 			if code, other := map[string]codes.Code{"allowed": codes.OK, "keys_unavailable": codes.Unavailable}[want]; other {
 				status = code
@@ -77,16 +77,16 @@ func TestVectorsAreAnswered(t *testing.T) {
 				t.Fatalf("%s, %v, want %s", reason, response.GetStatus(), want)
 			}
 			body := response.GetDeniedResponse().GetBody()
-			if before, told := bodies[reason]; told && before != body {
+			if before, seen := bodies[reason]; seen && before != body {
 				t.Errorf("the client learns more: %s, and else %s", body, before)
 			}
 			bodies[reason] = body
 		})
 	}
-	if asked < 600 {
-		t.Errorf("only %d vectors were asked", asked)
+	if checked < 600 {
+		t.Errorf("only %d vectors were checked", checked)
 	}
-	for name := range elsewhere {
+	for name := range pipelineReasons {
 		if !slices.ContainsFunc(vectors, func(v vector) bool { return v.Name == name }) {
 			t.Errorf("there is no vector %q", name)
 		}

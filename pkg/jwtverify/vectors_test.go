@@ -268,8 +268,8 @@ func expectIdentity(t *testing.T, want map[string]any, id *jwtverify.Identity) {
 	}
 }
 
-// keys builds the key set. Where no key of it is usable, an unrelated one takes
-// the place, as in a set that has other keys.
+// keys builds the key set. Where none of its keys is usable, an unrelated one replaces
+// them, as in a set that has other keys.
 func (v *vector) keys(t testing.TB, f *forge) (jwtverify.KeySet, error) {
 	t.Helper()
 	switch {

@@ -141,8 +141,8 @@ type findFunc func(ctx context.Context, kid string) (*jwtverify.Key, error)
 
 func (f findFunc) Find(ctx context.Context, kid string) (*jwtverify.Key, error) { return f(ctx, kid) }
 
-// An outage of the keys must be told apart from a bad token, and whatever else
-// a KeySet says must not become a verdict about the token.
+// An outage of the keys must have another error than a bad token, and no other error of a
+// KeySet may count against the token.
 func TestKeySetErrors(t *testing.T) {
 	i := newIssuer(t)
 	token := mint(t, i, good(nil))
@@ -165,11 +165,11 @@ func TestKeySetErrors(t *testing.T) {
 	}
 }
 
-// Whatever is refused by its looks must not reach the key set: a fetch is the
-// most that a forged token may cost.
+// A token that is refused by its form must not reach the key set: otherwise each forged
+// token could cost a fetch.
 func TestCheapChecksComeFirst(t *testing.T) {
 	v := newVerifier(t, config(findFunc(func(context.Context, string) (*jwtverify.Key, error) {
-		t.Error("the key set was asked")
+		t.Error("the key set was searched")
 		return nil, jwtverify.ErrUnknownKey
 	})))
 	i := newIssuer(t)
@@ -352,32 +352,32 @@ func TestVerifyConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
-// Verifications use the memory of earlier ones: nothing of a token may be left
-// there that the next one reads, nor anything of an identity that it overwrites.
+// Verifications share pooled buffers: none may read what an earlier token left in them, nor
+// overwrite what an identity refers to.
 func TestIdentitiesOutliveOtherVerifications(t *testing.T) {
 	f := newForge(t)
 	i, v := f.issuer, newVerifier(t, config(mustSet(t, f.keys...)))
 	claims := func(n int) map[string]any {
 		c := good(map[string]any{"sub": fmt.Sprint("user-", n), "scopes": []string{fmt.Sprint("read:", n)}})
-		for extra := range n { // more members than there is room for, then fewer
+		for extra := range n { // more members than the buffer holds, then fewer
 			c[fmt.Sprint("extra-", extra)] = strings.Repeat("x", n)
 		}
 		return c
 	}
 	sizes := []int{3, 40, 0, 60, 1, 20}
-	var kept []*jwtverify.Identity
+	var identities []*jwtverify.Identity
 	for _, n := range sizes {
 		id, err := v.Verify(t.Context(), mint(t, i, claims(n)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		kept = append(kept, id)
+		identities = append(identities, id)
 		if _, err := v.Verify(t.Context(), mint(t, i, claims(n), jwttest.WithKeyID("stranger"))); err == nil {
 			t.Fatal("passed")
 		}
 	}
 	for at, n := range sizes {
-		id := kept[at]
+		id := identities[at]
 		if id.Subject != fmt.Sprint("user-", n) || !slices.Equal(id.Scopes, []string{fmt.Sprint("read:", n)}) {
 			t.Errorf("identity %d: %q %q", n, id.Subject, id.Scopes)
 		}

@@ -118,7 +118,7 @@ func TestOversizedBodiesAreCut(t *testing.T) {
 					}
 				}
 				if sent == size {
-					t.Error("all of the body was taken")
+					t.Error("all of the body was read")
 				}
 			})
 			expectError(t, served(t, server, "/", jwks.FetcherConfig{}), "more than 524288 bytes")

@@ -330,7 +330,7 @@ func TestUnknownKidFloodFetchesOnce(t *testing.T) {
 }
 
 // After a rotation neither a forged kid, nor one of another issuer that goes on and
-// on, nor both keep the tokens of the new key out.
+// on, nor both may get the tokens of the new key refused.
 func TestForgedKidsDoNotHideARotation(t *testing.T) {
 	server := newKeyServer(keySetOf("old"))
 	inBubble(t, server, func(t *testing.T, f *jwks.Fetcher) {

@@ -45,10 +45,10 @@ func TestGivenKeysMustFit(t *testing.T) {
 	} {
 		opts := jwttest.Options{Algorithms: []jwtverify.Algorithm{alg}, PrivateKeys: []any{private}}
 		if _, err := jwttest.NewIssuer(opts); err == nil {
-			t.Errorf("%s: a %T was taken", alg, private)
+			t.Errorf("%s: a %T was accepted", alg, private)
 		}
 	}
 	if _, err := jwttest.NewIssuer(jwttest.Options{PrivateKeys: []any{nil, nil}}); err == nil {
-		t.Error("two keys for one algorithm were taken")
+		t.Error("two keys for one algorithm were accepted")
 	}
 }

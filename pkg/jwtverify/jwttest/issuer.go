@@ -1,8 +1,7 @@
-// Package jwttest is a test kit for services that verify tokens with
-// jwtverify: an issuer with real keys, and a JWKS server that counts its
-// fetches. It signs with the standard library alone, so that it shares no code
-// with what it tests, and needs no *testing.T. Never use it in production: it
-// signs whatever it is given.
+// Package jwttest is a test kit for services that verify tokens with jwtverify: an issuer
+// with real keys, and a JWKS server that counts its fetches. It signs with the standard
+// library alone, so that it shares no code with the package under test, and needs no
+// *testing.T. Never use it in production: it signs everything that it is given.
 package jwttest
 
 import (
@@ -20,16 +19,15 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// Options says what an Issuer has. The zero value is an issuer with one EdDSA
-// key.
+// Options configures an Issuer. The zero value is an issuer with one EdDSA key.
 type Options struct {
 	Algorithms []jwtverify.Algorithm // one key each; nil: EdDSA
-	KeyIDs     []string              // kids, beside Algorithms; nil or "": a kid with algorithm and generation
+	KeyIDs     []string              // kids, parallel to Algorithms; nil or "": a kid with algorithm and generation
 	Issuer     string                // added as iss where the claims have none; "": none is added
 
-	// PrivateKeys, beside Algorithms, are keys to sign with: ed25519.PrivateKey,
-	// *rsa.PrivateKey, *ecdsa.PrivateKey, or []byte for HS256; nil: a fresh one.
-	// Rotate replaces them by fresh ones too.
+	// PrivateKeys, parallel to Algorithms, are keys to sign with: ed25519.PrivateKey,
+	// *rsa.PrivateKey, *ecdsa.PrivateKey, or []byte for HS256; nil: a new one.
+	// Rotate replaces them by new ones too.
 	PrivateKeys []any
 }
 
@@ -39,12 +37,12 @@ type Issuer struct {
 
 	mu         sync.Mutex
 	generation int
-	current    []*signingKey // what Mint uses, in the order of Options.Algorithms
+	current    []*signingKey // that Mint signs with, in the order of Options.Algorithms
 	old        []*signingKey // still published, no longer used
 }
 
-// NewIssuer makes an issuer with fresh keys. RSA keys take long to make and are
-// made at their first use.
+// NewIssuer makes an issuer with new keys. RSA keys are slow to generate, and so are made
+// at their first use. The error says which option is wrong.
 func NewIssuer(opts Options) (*Issuer, error) {
 	algs := opts.Algorithms
 	if len(algs) == 0 {
@@ -106,14 +104,14 @@ func (i *Issuer) key(alg jwtverify.Algorithm) (*signingKey, error) {
 	return nil, fmt.Errorf("the issuer has no key for %s", alg)
 }
 
-// Rotate replaces every key by a fresh one with a new kid. With keepOld the old
-// ones stay in JWKS, as an issuer's do until the last token they signed has
-// expired; without, they and all older ones vanish.
-func (i *Issuer) Rotate(keepOld bool) error {
+// Rotate replaces every key by a new one with a new kid. With publishOld the old ones stay
+// in JWKS, as an issuer's do until the last token that they signed has expired; without it
+// they and all older ones are removed. The error is always nil.
+func (i *Issuer) Rotate(publishOld bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.generation++
-	if keepOld {
+	if publishOld {
 		i.old = append(i.old, i.current...)
 	} else {
 		i.old = nil
@@ -127,8 +125,8 @@ func (i *Issuer) Rotate(keepOld bool) error {
 	return nil
 }
 
-// JWKS returns the public keys as a JWK set: the current ones, then the old
-// ones that are kept. A secret is never in it.
+// JWKS returns the public keys as a JWK set: the current ones, then the old ones that are
+// still published. It never holds a secret.
 func (i *Issuer) JWKS() []byte {
 	i.mu.Lock()
 	keys := slices.Concat(i.current, i.old)
@@ -207,7 +205,7 @@ func (i *Issuer) Mint(claims map[string]any, opts ...MintOption) (string, error)
 
 // MintPayload is Mint for payload bytes that need not be claims at all.
 func (i *Issuer) MintPayload(payload []byte, opts ...MintOption) (string, error) {
-	m, err := i.mintage(opts)
+	m, err := i.tokenSpec(opts)
 	if err != nil {
 		return "", err
 	}
@@ -218,18 +216,18 @@ func (i *Issuer) MintPayload(payload []byte, opts ...MintOption) (string, error)
 	return m.key.token(header, payload)
 }
 
-// MintRaw signs exactly these header and payload bytes, which need not be JSON.
-// Of the options only WithAlgorithm has a meaning: it chooses the key.
+// MintRaw signs exactly these header and payload bytes, which need not be JSON. Of the
+// options only WithAlgorithm has an effect: it chooses the key.
 func (i *Issuer) MintRaw(header, payload []byte, opts ...MintOption) (string, error) {
-	m, err := i.mintage(opts)
+	m, err := i.tokenSpec(opts)
 	if err != nil {
 		return "", err
 	}
 	return m.key.token(header, payload)
 }
 
-// Sign returns the signature of any bytes by the key of alg: for tokens that
-// no issuer would mint.
+// Sign returns the signature of any bytes by the key of alg, for tokens that no issuer
+// would mint.
 func (i *Issuer) Sign(alg jwtverify.Algorithm, signed []byte) ([]byte, error) {
 	k, err := i.key(alg)
 	if err != nil {
@@ -239,21 +237,22 @@ func (i *Issuer) Sign(alg jwtverify.Algorithm, signed []byte) ([]byte, error) {
 }
 
 // MintOption changes one token.
-type MintOption func(*mintage) error
+type MintOption func(*tokenSpec) error
 
-type mintage struct {
+// tokenSpec says how one token is signed.
+type tokenSpec struct {
 	issuer *Issuer
 	key    *signingKey
 	header map[string]any
 	set    map[string]any
 }
 
-func (i *Issuer) mintage(opts []MintOption) (*mintage, error) {
+func (i *Issuer) tokenSpec(opts []MintOption) (*tokenSpec, error) {
 	key, err := i.key("")
 	if err != nil {
 		return nil, err
 	}
-	m := &mintage{issuer: i, key: key, set: map[string]any{}}
+	m := &tokenSpec{issuer: i, key: key, set: map[string]any{}}
 	for _, opt := range opts {
 		if err := opt(m); err != nil {
 			return nil, err
@@ -272,7 +271,7 @@ func (i *Issuer) mintage(opts []MintOption) (*mintage, error) {
 
 // WithAlgorithm signs with the issuer's key of alg instead of its first one.
 func WithAlgorithm(alg jwtverify.Algorithm) MintOption {
-	return func(m *mintage) error {
+	return func(m *tokenSpec) error {
 		key, err := m.issuer.key(alg)
 		if err != nil {
 			return err
@@ -294,7 +293,7 @@ func WithKeyID(kid string) MintOption {
 // WithHeader sets a member of the header, alg and kid included; nil leaves it
 // out. The key stays the same, so that header and key can disagree.
 func WithHeader(name string, value any) MintOption {
-	return func(m *mintage) error {
+	return func(m *tokenSpec) error {
 		if name == "" {
 			return errors.New("a header member needs a name")
 		}

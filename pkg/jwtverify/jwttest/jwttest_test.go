@@ -35,7 +35,7 @@ func mint(t *testing.T, i *jwttest.Issuer, opts ...jwttest.MintOption) string {
 	return token
 }
 
-// verify asks a verifier that knows the published keys.
+// verify verifies a token with the published keys.
 func verify(t *testing.T, jwks []byte, token string) error {
 	t.Helper()
 	keys, problems, err := jwtverify.ParseKeySet(jwks)
@@ -60,7 +60,7 @@ func TestZeroOptions(t *testing.T) {
 		t.Error("no EdDSA key")
 	}
 	if i.PublicPEM(jwtverify.RS256) != nil || i.Public(jwtverify.RS256) != nil || i.Secret() != nil {
-		t.Error("keys that nobody asked for")
+		t.Error("keys of algorithms that were not configured")
 	}
 	if _, err := i.Mint(nil, jwttest.WithAlgorithm(jwtverify.RS256)); err == nil {
 		t.Error("minted without a key")
@@ -114,7 +114,7 @@ func TestRotate(t *testing.T) {
 	second := mint(t, i)
 	for name, token := range map[string]string{"old": first, "new": second} {
 		if err := verify(t, i.JWKS(), token); err != nil {
-			t.Errorf("%s token, old key kept: %v", name, err)
+			t.Errorf("%s token, old key still published: %v", name, err)
 		}
 	}
 	if err := i.Rotate(false); err != nil {

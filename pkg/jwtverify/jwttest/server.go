@@ -41,22 +41,22 @@ func (s *Server) JWKSURL() string { return s.http.URL + jwksPath }
 // DiscoveryURL returns the URL of the OpenID discovery document.
 func (s *Server) DiscoveryURL() string { return s.http.URL + discoveryPath }
 
-// Fetches returns how often the key set was asked for, answered or not.
+// Fetches returns the number of requests for the key set, answered or not.
 func (s *Server) Fetches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fetches
 }
 
-// SetDown makes every answer a 503, or ends that.
+// SetDown(true) makes every answer a 503; SetDown(false) ends that.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = down
 }
 
-// SetHandler lets h answer requests for the key set, in place of the issuer's
-// keys; nil ends that. They are counted all the same.
+// SetHandler lets h answer the requests for the key set, in place of the issuer's keys;
+// nil ends that. Fetches counts them all the same.
 func (s *Server) SetHandler(h http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

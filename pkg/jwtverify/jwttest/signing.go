@@ -18,15 +18,15 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
 )
 
-// signingKey is one private key, made at its first use.
+// signingKey is a private key that is made at its first use.
 type signingKey struct {
 	alg     jwtverify.Algorithm
 	kid     string
 	private func() any // ed25519.PrivateKey, *rsa.PrivateKey, *ecdsa.PrivateKey or []byte
 }
 
-// keyring makes the keys of one generation. The RSA algorithms share one key,
-// since RSA keys take long to make.
+// keyring makes the keys of one generation. The RSA algorithms share one key, since RSA
+// keys are slow to generate.
 type keyring struct {
 	rsa func() any
 }
@@ -43,7 +43,7 @@ func (r *keyring) key(alg jwtverify.Algorithm, kid string) *signingKey {
 	return &signingKey{alg: alg, kid: kid, private: lazy(alg)}
 }
 
-// givenKey is a key that was not made here.
+// givenKey wraps a private key of Options, which must fit alg.
 func givenKey(alg jwtverify.Algorithm, kid string, private any) (*signingKey, error) {
 	fits := false
 	switch p := private.(type) {
@@ -72,7 +72,7 @@ func lazy(alg jwtverify.Algorithm) func() any {
 	})
 }
 
-// GenerateKey makes a private key for alg: one that Options.PrivateKeys takes.
+// GenerateKey makes a private key for alg, of a type that Options.PrivateKeys accepts.
 func GenerateKey(alg jwtverify.Algorithm) (any, error) {
 	switch alg {
 	case jwtverify.EdDSA:
@@ -126,8 +126,8 @@ func (k *signingKey) sign(signed []byte) ([]byte, error) {
 	return nil, fmt.Errorf("can't sign with %s", k.alg)
 }
 
-// joinRS turns an ASN.1 signature into the two numbers of fixed size that a
-// JWS has (RFC 7518, 3.4).
+// joinRS converts an ASN.1 signature to the two numbers of fixed size of a JWS (RFC 7518,
+// 3.4).
 func joinRS(der []byte, size int) ([]byte, error) {
 	var rs struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &rs); err != nil {
