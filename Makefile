@@ -61,7 +61,7 @@ unit: redis ## units, Rego, attack vectors and fuzz seeds, with the race detecto
 	$(GO) test ./pkg/policy/scopes # 110,000 questions, too many for the race detector
 
 .PHONY: e2e
-e2e: redis ## the whole road through a real Envoy, and what the documents show
+e2e: redis ## requests through a real Envoy, and the commands of the documents
 	$(GO) test -count 1 -timeout 20m ./test/...
 
 .PHONY: uncached

@@ -121,15 +121,15 @@ func load(path string, s cli.Streams) (*config.Config, error) {
 	} else {
 		cfg, err = config.Load(path)
 	}
-	var faults config.Faults
+	var faults config.Errors
 	if errors.As(err, &faults) {
-		printFaults(s.Err, faults)
+		printErrors(s.Err, faults)
 		return nil, cli.ErrReported
 	}
 	return cfg, err
 }
 
-func printFaults(w io.Writer, faults config.Faults) {
+func printErrors(w io.Writer, faults config.Errors) {
 	for _, f := range faults {
 		fmt.Fprintln(w, f.Error())
 	}

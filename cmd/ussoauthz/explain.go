@@ -48,7 +48,7 @@ func (c *explainCmd) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain -c FILE [METHOD TARGET | -- curl ...]",
 		Short: "Show each step of a decision about one request.",
-		Long: `Decides about one request as the service would, and prints each step of the road
+		Long: `Decides about one request as the service would, and prints each step of the check
 with its outcome. A denial ends with what the request lacks, or with the rule that
 denied it. METHOD and TARGET are the request: TARGET is the path with its query, or a
 whole URL. Exit code 0 where it is allowed, 1 where it is denied. Asks the tenants'
@@ -132,12 +132,12 @@ func (c *explainCmd) run(ctx context.Context, s cli.Streams) error {
 	}
 	done := terminal.Progress(s.Err, "loading policies and keys")
 	defer done() // where it returns early
-	road, err := service.Open(ctx, cfg, slog.New(slog.DiscardHandler))
+	snapshot, err := service.Open(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	defer road.Close()
-	x := explainPatiently(ctx, road.Authorizer, message)
+	defer snapshot.Close()
+	x := explainWhenKeysArrive(ctx, snapshot.Authorizer, message)
 	done()
 	if c.JSON {
 		err = explain.JSON(s.Out, x)
@@ -195,14 +195,14 @@ func (c explainCmd) find() (file string, record *decisionlog.Record, err error) 
 	return "", nil, fmt.Errorf("%w in %s: %q (rotated files have the time behind their name; sample_allows leaves allows out)", decisionlog.ErrNotFound, strings.Join(c.Log, ", "), c.ID)
 }
 
-// keysPatience is how long a first fetch of keys may take before its absence
+// keysTimeout is how long a first fetch of keys may take before its absence
 // is the answer.
-const keysPatience = 6 * time.Second
+const keysTimeout = 6 * time.Second
 
-// explainPatiently asks again while the keys are on their way: the service
+// explainWhenKeysArrive asks again while the keys are on their way: the service
 // itself would have fetched them at its start.
-func explainPatiently(ctx context.Context, a *extauthz.Authorizer, m *extauthz.Message) *extauthz.Explanation {
-	limit := time.Now().Add(keysPatience)
+func explainWhenKeysArrive(ctx context.Context, a *extauthz.Authorizer, m *extauthz.Message) *extauthz.Explanation {
+	limit := time.Now().Add(keysTimeout)
 	for {
 		x := a.Explain(ctx, m)
 		if x.Answer.Reason != answers.KeysUnavailable || time.Now().After(limit) || ctx.Err() != nil || failedFetch(x.Answer.Err) {
@@ -227,7 +227,7 @@ func (c explainCmd) message(cfg *config.Config) (*extauthz.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the token: %w", err)
 	}
-	return m, c.ask(cfg, m, strings.TrimSpace(token))
+	return m, c.check(cfg, m, strings.TrimSpace(token))
 }
 
 func (c explainCmd) request() (*extauthz.Message, error) {
@@ -301,8 +301,8 @@ func argument(value string, most int64) (string, error) {
 	return string(text), err
 }
 
-// ask adds what --tenant and --token stand for.
-func (c explainCmd) ask(cfg *config.Config, m *extauthz.Message, token string) error {
+// check adds what --tenant and --token stand for.
+func (c explainCmd) check(cfg *config.Config, m *extauthz.Message, token string) error {
 	source := tenants.DefaultConfig().Header
 	for i := range cfg.Tenants {
 		t := &cfg.Tenants[i]

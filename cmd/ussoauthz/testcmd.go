@@ -42,7 +42,7 @@ func (c *testCmd) command() *cobra.Command {
 		Short: "Run Rego tests and decision tests.",
 		Long: `Runs the Rego tests in the paths (this folder, where none is named), with the library data.usso and the embedded policy
 at hand, and the decision tests (*_decisions.yaml): requests, each with the claims of
-its token and the answer that it must get, which take the whole road of a request.
+its token and the answer that it must get, which take the whole pipeline of a request.
 The keys of the tenants are replaced by keys of the run; no network is asked.
 
 Exit code 0 where all tests passed, 2 where one failed or the coverage is below the
@@ -205,9 +205,9 @@ func (c *testCmd) decisions(ctx context.Context, cfg policy.TestConfig, loaded *
 		return fmt.Errorf("%s holds decision tests: name the configuration that they are for with -c FILE, or leave them out with --ignore '*_decisions.yaml'", files[0])
 	}
 	suites, err := decisiontest.Load(files, loaded)
-	var faults config.Faults
+	var faults config.Errors
 	if errors.As(err, &faults) {
-		printFaults(s.Err, faults)
+		printErrors(s.Err, faults)
 		return cli.ErrReported
 	}
 	if err != nil {

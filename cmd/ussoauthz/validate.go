@@ -65,13 +65,13 @@ warning is what is weaker than it has to be. With -c it compares both files.`,
 
 // validation is all that there is to tell of a configuration.
 type validation struct {
-	File     string           `json:"file"`
-	OK       bool             `json:"ok"`
-	Faults   []config.Fault   `json:"faults"`
-	Warnings []config.Fault   `json:"warnings"`
-	Tenants  int              `json:"tenants"`
-	Routes   int              `json:"common_routes"`
-	Policy   *policy.Analysis `json:"policy"` // null: it has a fault, or comes from bundles
+	File     string              `json:"file"`
+	OK       bool                `json:"ok"`
+	Faults   []config.FieldError `json:"faults"`
+	Warnings []config.FieldError `json:"warnings"`
+	Tenants  int                 `json:"tenants"`
+	Routes   int                 `json:"common_routes"`
+	Policy   *policy.Analysis    `json:"policy"` // null: it has a fault, or comes from bundles
 	// Envoy are the findings about files of Envoy's. Their errors and warnings
 	// stand among the faults and the warnings, too.
 	Envoy []envoycheck.Finding `json:"envoy"`
@@ -82,7 +82,7 @@ type validation struct {
 // run validates.
 func (c *validateCmd) run(ctx context.Context, s cli.Streams) error {
 	done := terminal.Progress(s.Err, "reading "+cmp.Or(c.Config, strings.Join(c.Envoy, ", ")))
-	v := validation{File: c.Config, Faults: []config.Fault{}, Warnings: []config.Fault{}, Envoy: []envoycheck.Finding{}, envoyFiles: c.Envoy}
+	v := validation{File: c.Config, Faults: []config.FieldError{}, Warnings: []config.FieldError{}, Envoy: []envoycheck.Finding{}, envoyFiles: c.Envoy}
 	var cfg *config.Config
 	if c.Config != "" {
 		cfg = v.configuration(ctx)
@@ -132,9 +132,9 @@ func (v *validation) envoy(file string, cfg *config.Config) error {
 	v.Envoy = append(v.Envoy, findings...)
 	for _, finding := range findings {
 		if finding.Severity == envoycheck.Error {
-			v.Faults = append(v.Faults, finding.Fault)
+			v.Faults = append(v.Faults, finding.FieldError)
 		} else {
-			v.Warnings = append(v.Warnings, finding.Fault)
+			v.Warnings = append(v.Warnings, finding.FieldError)
 		}
 	}
 	return nil
@@ -158,17 +158,17 @@ func (v *validation) policy(ctx context.Context, cfg *config.Config) {
 	analysis, warnings, err := service.Validate(ctx, cfg)
 	v.Policy = analysis
 	for _, w := range warnings {
-		v.Warnings = append(v.Warnings, config.Fault{File: w.File, Line: w.Line, Problem: w.Text})
+		v.Warnings = append(v.Warnings, config.FieldError{File: w.File, Line: w.Line, Problem: w.Text})
 	}
 	if err == nil {
 		return
 	}
 	found := policy.Findings(err)
 	for _, f := range found {
-		v.Faults = append(v.Faults, config.Fault{File: f.File, Line: f.Line, Problem: f.Text})
+		v.Faults = append(v.Faults, config.FieldError{File: f.File, Line: f.Line, Problem: f.Text})
 	}
 	if len(found) == 0 {
-		v.Faults = append(v.Faults, config.Fault{File: cfg.Path, Problem: err.Error()})
+		v.Faults = append(v.Faults, config.FieldError{File: cfg.Path, Problem: err.Error()})
 	}
 }
 
@@ -177,7 +177,7 @@ func (v *validation) text(out, stderr io.Writer) {
 		fmt.Fprintln(stderr, terminal.Yellow.Paint(terminal.Colored("auto", stderr), "warning:"), w.Error())
 	}
 	if !v.OK {
-		printFaults(stderr, v.Faults)
+		printErrors(stderr, v.Faults)
 		return
 	}
 	ok := terminal.Green.Paint(terminal.Colored("auto", out), "ok")

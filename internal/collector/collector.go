@@ -17,8 +17,8 @@ const (
 	// budget is the garbage that may wait in any case, in bytes, up to mostPercent.
 	// Go's own rule, as much garbage as there are live objects, makes a service
 	// that keeps little collect all the time.
-	budget      = 48 << 20
-	mostPercent = 400
+	memoryBudget = 48 << 20
+	mostPercent  = 400
 
 	// target is what live objects and garbage may take together, in bytes, with
 	// usualPercent at most. What keeps more than that collects as often as its
@@ -65,7 +65,7 @@ func follow(ctx context.Context) {
 // percent is the GOGC beside that many live bytes.
 func percent(live uint64) int {
 	live = max(live, 1)
-	small := min(mostPercent, 100*budget/live)
+	small := min(mostPercent, 100*memoryBudget/live)
 	usual := min(usualPercent, 100*(max(target, live)-live)/live)
 	return int(max(small, usual, leastPercent)) // #nosec G115 -- at most mostPercent
 }

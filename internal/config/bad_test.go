@@ -90,7 +90,7 @@ func TestBadFiles(t *testing.T) {
 			if c != nil {
 				t.Error("a file with faults gave a configuration")
 			}
-			var got config.Faults
+			var got config.Errors
 			if !errors.As(err, &got) {
 				t.Fatalf("error is %v, want config.Faults", err)
 			}

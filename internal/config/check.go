@@ -36,8 +36,8 @@ func (k *checker) all() {
 	}
 }
 
-// fault reports a problem, unless it follows from one that is reported already.
-func (k *checker) fault(field, format string, args ...any) {
+// fail reports a problem, unless it follows from one that is reported already.
+func (k *checker) fail(field, format string, args ...any) {
 	if !k.follows(field) {
 		k.report(field, fmt.Sprintf(format, args...))
 	}
@@ -45,25 +45,25 @@ func (k *checker) fault(field, format string, args ...any) {
 
 func (k *checker) report(field, problem string) {
 	line, name := k.place(field)
-	k.d.add(Fault{File: k.d.file, Line: line, Field: name, Problem: oneLine(problem)})
+	k.d.add(FieldError{File: k.d.file, Line: line, Field: name, Problem: oneLine(problem)})
 }
 
 func (k *checker) warn(field, format string, args ...any) {
-	if k.follows(field) || len(k.c.Warnings) >= maxFaults {
+	if k.follows(field) || len(k.c.Warnings) >= maxErrors {
 		return
 	}
 	line, name := k.place(field)
-	k.c.Warnings = append(k.c.Warnings, Fault{File: k.d.file, Line: line, Field: name, Problem: oneLine(fmt.Sprintf(format, args...))})
+	k.c.Warnings = append(k.c.Warnings, FieldError{File: k.d.file, Line: line, Field: name, Problem: oneLine(fmt.Sprintf(format, args...))})
 }
 
 // follows reports whether the value of field, what it stands in or a part of
 // it could not be read.
 func (k *checker) follows(field string) bool {
-	if k.d.bad[field] || k.d.under[field] {
+	if k.d.failed[field] || k.d.under[field] {
 		return true
 	}
 	for i := range len(field) {
-		if (field[i] == '.' || field[i] == '[') && k.d.bad[field[:i]] {
+		if (field[i] == '.' || field[i] == '[') && k.d.failed[field[:i]] {
 			return true
 		}
 	}
@@ -77,7 +77,7 @@ func (k *checker) log() {
 
 func (k *checker) oneOf(field, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		k.fault(field, "is %s: write one of %s", quoteShort(value), strings.Join(allowed, ", "))
+		k.fail(field, "is %s: write one of %s", quoteShort(value), strings.Join(allowed, ", "))
 	}
 }
 
@@ -85,22 +85,22 @@ func (k *checker) numbers() {
 	const maxCache = 256 * GiB
 	c := k.c
 	if n := c.Limits.MaxInFlight; n < 1 || n > 1_000_000 {
-		k.fault("limits.max_in_flight", "is %d: write a number from 1 to 1000000", n)
+		k.fail("limits.max_in_flight", "is %d: write a number from 1 to 1000000", n)
 	}
 	if n := c.Limits.MaxRequestBytes; n < 64*KiB || n > 64*MiB {
-		k.fault("limits.max_request_bytes", "is %v: write a size from 64KiB to 64MiB", n)
+		k.fail("limits.max_request_bytes", "is %v: write a size from 64KiB to 64MiB", n)
 	}
 	if n, least := c.Limits.MaxInFlightBytes, c.Limits.MaxRequestBytes; n < least || n > maxCache {
-		k.fault("limits.max_in_flight_bytes", "is %v: write a size from %v, which is max_request_bytes, to %v", n, least, maxCache)
+		k.fail("limits.max_in_flight_bytes", "is %v: write a size from %v, which is max_request_bytes, to %v", n, least, maxCache)
 	}
 	if n := c.Limits.MaxQueryNames; n < 1 || n > 100_000 {
-		k.fault("limits.max_query_names", "is %d: write a number from 1 to 100000", n)
+		k.fail("limits.max_query_names", "is %d: write a number from 1 to 100000", n)
 	}
 	if n := c.Limits.MaxObjectNames; n < 1 || n > 1_000_000 {
-		k.fault("limits.max_object_names", "is %d: write a number from 1 to 1000000", n)
+		k.fail("limits.max_object_names", "is %d: write a number from 1 to 1000000", n)
 	}
 	if n := c.Admin.MaxSeries; n < 1 || n > 1_000_000 {
-		k.fault("admin.max_series", "is %d: write a number from 1 to 1000000", n)
+		k.fail("admin.max_series", "is %d: write a number from 1 to 1000000", n)
 	}
 	k.cache("caches.tokens", c.Caches.Tokens, maxCache)
 	k.cache("caches.decisions", c.Caches.Decisions, maxCache)
@@ -111,13 +111,13 @@ func (k *checker) numbers() {
 
 func (k *checker) cache(field string, size, most Size) {
 	if size != 0 && (size < MiB || size > most) {
-		k.fault(field, "is %v: write 0, which switches the cache off, or a size from 1MiB to %v", size, most)
+		k.fail(field, "is %v: write 0, which switches the cache off, or a size from 1MiB to %v", size, most)
 	}
 }
 
 func (k *checker) between(field string, d, least, most time.Duration) {
 	if d < least || d > most {
-		k.fault(field, "is %v: write a duration from %v to %v", d, least, most)
+		k.fail(field, "is %v: write a duration from %v to %v", d, least, most)
 	}
 }
 
@@ -125,13 +125,13 @@ func (k *checker) selection() {
 	s := k.c.TenantSelection
 	if s.Header != "" {
 		if problem := headerProblem(strings.ToLower(s.Header)); problem != "" {
-			k.fault("tenant_selection.header", "%s", problem)
+			k.fail("tenant_selection.header", "%s", problem)
 		} else if id := k.credentialHeaders()[strings.ToLower(s.Header)]; id != "" {
-			k.fault("tenant_selection.header", "is the header that carries the tokens of tenant %q: write another one", id)
+			k.fail("tenant_selection.header", "is the header that carries the tokens of tenant %q: write another one", id)
 		}
 	}
 	if len(s.ContextExtension) > 256 || strings.ContainsFunc(s.ContextExtension, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		k.fault("tenant_selection.context_extension", "is no usable key: write up to 256 characters without blanks, like tenant")
+		k.fail("tenant_selection.context_extension", "is no usable key: write up to 256 characters without blanks, like tenant")
 	}
 	known := func(b block) bool { return b.ID == s.Default }
 	if s.Default != "" && !slices.ContainsFunc(k.blocks, known) {
@@ -139,7 +139,7 @@ func (k *checker) selection() {
 		for i := range k.blocks {
 			ids[i] = k.blocks[i].ID
 		}
-		k.fault("tenant_selection.default", "names the tenant %s, which does not exist: write one of %s", quoteShort(s.Default), oneLine(list(ids, 5)))
+		k.fail("tenant_selection.default", "names the tenant %s, which does not exist: write one of %s", quoteShort(s.Default), oneLine(list(ids, 5)))
 	}
 }
 
@@ -158,12 +158,12 @@ func (k *checker) credentialHeaders() map[string]string {
 // tenants runs every tenant's own checks.
 func (k *checker) tenants() {
 	if len(k.blocks) == 0 {
-		k.fault("tenants", `there is none: write at least one, with its id as the key`)
+		k.fail("tenants", `there is none: write at least one, with its id as the key`)
 	}
 	for i := range k.blocks {
 		b := &k.blocks[i]
 		for _, f := range b.Config.Check(k.c.Dir) {
-			k.tenantFault(b, f.Field, f.Problem)
+			k.failTenant(b, f.Field, f.Problem)
 		}
 		k.tenantWarnings(b)
 	}
@@ -183,24 +183,24 @@ func (k *checker) tenantField(b *block, field string) (whole string, shared bool
 	return whole, false
 }
 
-func (k *checker) tenantFault(b *block, field, problem string) {
+func (k *checker) failTenant(b *block, field, problem string) {
 	for _, cause := range causes(topKey(field)) {
-		if whole, _ := k.tenantField(b, cause); k.d.bad[whole] || k.d.under[whole] {
+		if whole, _ := k.tenantField(b, cause); k.d.failed[whole] || k.d.under[whole] {
 			return
 		}
 	}
 	whole, shared := k.tenantField(b, field)
-	if field == "" && !k.d.bad[whole] {
+	if field == "" && !k.d.failed[whole] {
 		k.report(whole, problem) // of the block as a whole: no other fault is its cause
 	} else if !shared {
-		k.fault(whole, "%s", problem)
+		k.fail(whole, "%s", problem)
 	} else if id := whole + "\x00" + problem; !k.reported[id] {
 		k.reported[id] = true
-		k.fault(whole, "%s", problem)
+		k.fail(whole, "%s", problem)
 	}
 }
 
-func (k *checker) tenantWarn(b *block, field, problem string) {
+func (k *checker) warnTenant(b *block, field, problem string) {
 	whole, shared := k.tenantField(b, field)
 	if shared && k.reported[whole] {
 		return
@@ -255,7 +255,7 @@ func (k *checker) hosts() {
 				owners[host] = b
 			case b: // a fault of the tenant's own checks
 			default:
-				k.tenantFault(b, field, fmt.Sprintf("%q belongs to tenant %q already: a host selects one tenant", host, owner.ID))
+				k.failTenant(b, field, fmt.Sprintf("%q belongs to tenant %q already: a host selects one tenant", host, owner.ID))
 			}
 		}
 	}
@@ -266,7 +266,7 @@ func (k *checker) readings() {
 	var faults []tenants.Fault
 	k.common, faults = tenants.ParseReadings(k.c.PathReadings)
 	for _, f := range faults {
-		k.fault("path_readings"+f.Field, "%s", f.Problem)
+		k.fail("path_readings"+f.Field, "%s", f.Problem)
 	}
 }
 
@@ -275,9 +275,9 @@ func (k *checker) routes() {
 	if len(k.c.Routes) > 0 {
 		routes, faults := tenants.NewRoutes(k.c.Routes)
 		for _, f := range faults {
-			k.fault("routes"+f.Field, "%s", f.Problem)
+			k.fail("routes"+f.Field, "%s", f.Problem)
 		}
-		for i, why := range unreached(routes, k.common) {
+		for i, why := range unreachableRoutes(routes, k.common) {
 			k.warn(fmt.Sprintf("routes[%d].match", i), "%s", why)
 		}
 		shared := func(b block) bool { return len(b.Routes) == 0 }
@@ -297,8 +297,8 @@ func (k *checker) routes() {
 	}
 }
 
-// unreached returns the routes that no request reaches, by index, and why.
-func unreached(routes *tenants.Routes, readings tenants.Readings) map[int]string {
+// unreachableRoutes returns the routes that no request reaches, by index, and why.
+func unreachableRoutes(routes *tenants.Routes, readings tenants.Readings) map[int]string {
 	if routes == nil { // it has faults
 		return nil
 	}
@@ -306,13 +306,13 @@ func unreached(routes *tenants.Routes, readings tenants.Readings) map[int]string
 	for _, u := range routes.WithReadings(readings).Unreachable() {
 		list[u.Index] = "no request reaches this: more specific routes take all that it matches"
 		if u.By != nil {
-			list[u.Index] = "no request reaches this: " + misread(u.By)
+			list[u.Index] = "no request reaches this: " + misreadRoutes(u.By)
 		}
 	}
 	return list
 }
 
-func misread(by *tenants.Misreading) string {
+func misreadRoutes(by *tenants.Misreading) string {
 	to := "nowhere"
 	if by.Route != nil {
 		to = by.Route.Match
@@ -334,11 +334,11 @@ func (k *checker) identityHeaders() {
 		// Servers behind us fold "_" into "-": x_user_id would be x-user-id there.
 		folded := strings.ReplaceAll(name, "_", "-")
 		if problem := headerProblem(name); problem != "" {
-			k.fault(field, "%s", problem)
+			k.fail(field, "%s", problem)
 		} else if id := carriers[name]; id != "" {
-			k.fault(field, "%q carries the tokens of tenant %q: write another header", name, id)
+			k.fail(field, "%q carries the tokens of tenant %q: write another header", name, id)
 		} else if other := owners[folded]; other != "" {
-			k.fault(field, "%q is the header of %s too ('_' counts as '-'): write another one", name, other)
+			k.fail(field, "%q is the header of %s too ('_' counts as '-'): write another one", name, other)
 		}
 		owners[folded] = field
 		return name
@@ -353,9 +353,9 @@ func (k *checker) identityHeaders() {
 		field := "identity_headers.claims." + keyText(name)
 		switch {
 		case name == "":
-			k.fault("identity_headers.claims", "has an empty header name: write header: claim")
+			k.fail("identity_headers.claims", "has an empty header name: write header: claim")
 		case h.Claims[name] == "":
-			k.fault(field, "names no claim: write the claim's name, or remove the header")
+			k.fail(field, "names no claim: write the claim's name, or remove the header")
 		}
 		claims[check(field, name)] = h.Claims[name]
 	}

@@ -43,10 +43,10 @@ type Config struct {
 	Routes          []tenants.Route  `yaml:"routes"`        // of the tenants without their own
 	PathReadings    []string         `yaml:"path_readings"` // of the servers behind: tenants.ReadingNames; empty: none
 
-	Single   bool    `yaml:"-"` // one tenant for every request, from the environment
-	Path     string  `yaml:"-"` // the file, as it was named; "" without one
-	Dir      string  `yaml:"-"` // its folder, where relative names begin
-	Warnings []Fault `yaml:"-"` // what is allowed but probably not meant, sorted
+	Single   bool         `yaml:"-"` // one tenant for every request, from the environment
+	Path     string       `yaml:"-"` // the file, as it was named; "" without one
+	Dir      string       `yaml:"-"` // its folder, where relative names begin
+	Warnings []FieldError `yaml:"-"` // what is allowed but probably not meant, sorted
 
 	Digest [sha256.Size]byte `yaml:"-"` // of the file's content
 }

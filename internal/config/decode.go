@@ -21,22 +21,22 @@ const (
 type decoder struct {
 	file   string
 	lookup LookupEnv
-	faults Faults
-	bad    map[string]bool // the fields that have a fault
+	errs   Errors
+	failed map[string]bool // the fields that have a fault
 	under  map[string]bool // the sections around them
 	shapes map[reflect.Type]*shape
 
-	depth   int
-	aliases []*yaml.Node // the aliased nodes around the current one
-	aliased int          // nodes read through aliases so far
-	stopped bool         // a bound was met: nothing more is read
-	cut     bool         // faults were left out
+	depth     int
+	aliases   []*yaml.Node // the aliased nodes around the current one
+	aliased   int          // nodes read through aliases so far
+	stopped   bool         // a bound was met: nothing more is read
+	truncated bool         // faults were left out
 }
 
 func newDecoder(file string, lookup LookupEnv) *decoder {
 	return &decoder{
 		file: file, lookup: lookup,
-		bad: map[string]bool{}, under: map[string]bool{}, shapes: map[reflect.Type]*shape{},
+		failed: map[string]bool{}, under: map[string]bool{}, shapes: map[reflect.Type]*shape{},
 	}
 }
 
@@ -63,26 +63,26 @@ func (p *path) String() string {
 	return up + "." + p.key
 }
 
-// fault notes a problem of the field at p.
-func (d *decoder) fault(line int, p *path, problem string) {
+// fail notes a problem of the field at p.
+func (d *decoder) fail(line int, p *path, problem string) {
 	d.mark(p)
-	d.add(Fault{File: d.file, Line: line, Field: p.String(), Problem: problem})
+	d.add(FieldError{File: d.file, Line: line, Field: p.String(), Problem: problem})
 }
 
 // mark keeps later checks from reporting what follows from a fault at p.
 func (d *decoder) mark(p *path) {
-	d.bad[p.String()] = true
+	d.failed[p.String()] = true
 	for up := p; up != nil; up = up.up {
 		d.under[up.up.String()] = true
 	}
 }
 
-func (d *decoder) add(f Fault) {
-	if len(d.faults) < maxFaults {
-		d.faults = append(d.faults, f)
+func (d *decoder) add(f FieldError) {
+	if len(d.errs) < maxErrors {
+		d.errs = append(d.errs, f)
 		return
 	}
-	d.stopped, d.cut = true, true
+	d.stopped, d.truncated = true, true
 }
 
 // value decodes n into v, of whatever type that is.
@@ -93,12 +93,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, p *path) {
 	d.depth++
 	defer func() { d.depth-- }()
 	if d.depth > maxDepth {
-		d.fault(n.Line, p, fmt.Sprintf("is nested deeper than %d levels", maxDepth))
+		d.fail(n.Line, p, fmt.Sprintf("is nested deeper than %d levels", maxDepth))
 		return
 	}
 	if n.Kind == yaml.AliasNode {
 		if slices.Contains(d.aliases, n.Alias) {
-			d.fault(n.Line, p, "is an alias of a section that holds the alias itself")
+			d.fail(n.Line, p, "is an alias of a section that holds the alias itself")
 			return
 		}
 		d.aliases = append(d.aliases, n.Alias)
@@ -107,17 +107,17 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, p *path) {
 	}
 	if len(d.aliases) > 0 {
 		if d.aliased++; d.aliased > maxAliased {
-			d.fault(n.Line, p, fmt.Sprintf(`is one of more than %d values read through aliases: write what tenants share under "defaults:"`, maxAliased))
+			d.fail(n.Line, p, fmt.Sprintf(`is one of more than %d values read through aliases: write what tenants share under "defaults:"`, maxAliased))
 			d.stopped = true
 			return
 		}
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		d.fault(n.Line, p, "has a YAML tag ("+keyText(n.Tag)+"): remove the tag")
+		d.fail(n.Line, p, "has a YAML tag ("+keyText(n.Tag)+"): remove the tag")
 		return
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
-		d.fault(n.Line, p, `has no value: write one, or remove it for the default ("" is the empty string)`)
+		d.fail(n.Line, p, `has no value: write one, or remove it for the default ("" is the empty string)`)
 		return
 	}
 	d.typed(n, v, p)
@@ -222,11 +222,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, p *path) (written key
 func (d *decoder) key(k *yaml.Node, p *path) bool {
 	switch {
 	case k.Kind != yaml.ScalarNode:
-		d.fault(k.Line, p, "has a key that is "+kindOf(k)+": a key is plain text")
+		d.fail(k.Line, p, "has a key that is "+kindOf(k)+": a key is plain text")
 	case k.Tag == "!!merge":
-		d.fault(k.Line, p.child("<<"), `merge keys are not supported: write the keys out; what all tenants share belongs under "defaults:"`)
+		d.fail(k.Line, p.child("<<"), `merge keys are not supported: write the keys out; what all tenants share belongs under "defaults:"`)
 	case k.Style&yaml.TaggedStyle != 0:
-		d.fault(k.Line, p.child(k.Value), "has a YAML tag ("+keyText(k.Tag)+"): remove the tag")
+		d.fail(k.Line, p.child(k.Value), "has a YAML tag ("+keyText(k.Tag)+"): remove the tag")
 	default:
 		return true
 	}
@@ -242,7 +242,7 @@ func (d *decoder) unknown(k *yaml.Node, p *path, known []string, section *yaml.N
 		}
 	}
 	sorted := slices.Sorted(slices.Values(known))
-	d.fault(k.Line, p.child(k.Value), problem+" Known here: "+list(sorted, len(sorted)))
+	d.fail(k.Line, p.child(k.Value), problem+" Known here: "+list(sorted, len(sorted)))
 }
 
 func hasKey(section *yaml.Node, name string) bool {
@@ -255,13 +255,13 @@ func hasKey(section *yaml.Node, name string) bool {
 }
 
 func (d *decoder) doubled(k *yaml.Node, p *path, first int) {
-	d.fault(k.Line, p.child(k.Value), fmt.Sprintf("is written twice, first on line %d: remove one", first))
+	d.fail(k.Line, p.child(k.Value), fmt.Sprintf("is written twice, first on line %d: remove one", first))
 }
 
 // list decodes a list; one string stands for a list of one where v is a StringList.
 func (d *decoder) list(n *yaml.Node, v reflect.Value, p *path) {
 	if n.Kind != yaml.SequenceNode {
-		if n.Kind == yaml.ScalarNode && takesOne(v.Type()) {
+		if n.Kind == yaml.ScalarNode && acceptsScalar(v.Type()) {
 			one := reflect.MakeSlice(v.Type(), 1, 1)
 			d.item(n, one.Index(0), p)
 			v.Set(one)
@@ -281,10 +281,10 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, p *path) {
 // mistake, most often a variable that is empty: as an accepted issuer or
 // tenant id it would match what is missing.
 func (d *decoder) item(n *yaml.Node, v reflect.Value, p *path) {
-	before := len(d.faults)
+	before := len(d.errs)
 	d.value(n, v, p)
-	if v.Kind() == reflect.String && v.Len() == 0 && len(d.faults) == before && !d.stopped {
-		d.fault(n.Line, p, "is an empty string: write a value or remove it")
+	if v.Kind() == reflect.String && v.Len() == 0 && len(d.errs) == before && !d.stopped {
+		d.fail(n.Line, p, "is an empty string: write a value or remove it")
 	}
 }
 

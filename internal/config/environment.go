@@ -38,12 +38,12 @@ func FromEnvironment(getenv func(string) string) (*Config, error) {
 		{"tenants.default.audience", t.Audience[0]},
 	} {
 		if needed.value == "" {
-			k.fault(needed.field, "is not set: set it, or name a configuration file with -c FILE")
-			d.bad[needed.field] = true
+			k.fail(needed.field, "is not set: set it, or name a configuration file with -c FILE")
+			d.failed[needed.field] = true
 		}
 	}
 	k.all()
-	if err := d.faults.asError(); err != nil {
+	if err := d.errs.asError(); err != nil {
 		return nil, err
 	}
 	return &c, nil

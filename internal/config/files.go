@@ -51,22 +51,22 @@ func (k *checker) tls() {
 	t.CertFile, t.KeyFile, t.ClientCAFile = k.c.resolve(t.CertFile), k.c.resolve(t.KeyFile), k.c.resolve(t.ClientCAFile)
 	switch {
 	case t.CertFile != "" && t.KeyFile == "":
-		k.fault("tls.key_file", "is missing: tls.cert_file needs the file of its key")
+		k.fail("tls.key_file", "is missing: tls.cert_file needs the file of its key")
 	case t.CertFile == "" && t.KeyFile != "":
-		k.fault("tls.cert_file", "is missing: tls.key_file needs the file of its certificate")
+		k.fail("tls.cert_file", "is missing: tls.key_file needs the file of its certificate")
 	case t.CertFile == "" && t.ClientCAFile != "":
-		k.fault("tls.client_ca_file", "needs tls.cert_file and tls.key_file: without them there is no TLS and no client certificate")
+		k.fail("tls.client_ca_file", "needs tls.cert_file and tls.key_file: without them there is no TLS and no client certificate")
 	case t.CertFile != "":
 		k.keyPair(t)
 	}
 	if t.ClientCAFile != "" {
 		k.authorities("tls.client_ca_file", t.ClientCAFile)
 	} else if len(t.Peers) > 0 {
-		k.fault("tls.peers", "needs tls.client_ca_file: without it nobody shows a certificate")
+		k.fail("tls.peers", "needs tls.client_ca_file: without it nobody shows a certificate")
 	}
 	for i, peer := range t.Peers {
 		if problem := peerProblem(peer); problem != "" {
-			k.fault(fmt.Sprintf("tls.peers[%d]", i), "%s", problem)
+			k.fail(fmt.Sprintf("tls.peers[%d]", i), "%s", problem)
 		}
 	}
 }
@@ -74,17 +74,17 @@ func (k *checker) tls() {
 func (k *checker) keyPair(t *TLS) {
 	cert, err := readRegular(t.CertFile)
 	if err != nil {
-		k.fault("tls.cert_file", "%s %v", quoteShort(t.CertFile), err)
+		k.fail("tls.cert_file", "%s %v", quoteShort(t.CertFile), err)
 	}
 	key, keyErr := readRegular(t.KeyFile)
 	if keyErr != nil {
-		k.fault("tls.key_file", "%s %v", quoteShort(t.KeyFile), keyErr)
+		k.fail("tls.key_file", "%s %v", quoteShort(t.KeyFile), keyErr)
 	}
 	if err != nil || keyErr != nil {
 		return
 	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		k.fault("tls.cert_file", "and tls.key_file are no certificate and its key in PEM: %v", err)
+		k.fail("tls.cert_file", "and tls.key_file are no certificate and its key in PEM: %v", err)
 	}
 }
 
@@ -92,11 +92,11 @@ func (k *checker) keyPair(t *TLS) {
 func (k *checker) authorities(field, name string) {
 	pem, err := readRegular(name)
 	if err != nil {
-		k.fault(field, "%s %v", quoteShort(name), err)
+		k.fail(field, "%s %v", quoteShort(name), err)
 		return
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		k.fault(field, "%s holds no certificate in PEM", quoteShort(name))
+		k.fail(field, "%s holds no certificate in PEM", quoteShort(name))
 	}
 }
 
@@ -127,18 +127,18 @@ func (k *checker) keyStore() {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		k.fault("jwks_dir", "%s %v", quoteShort(k.c.JWKSDir), plainError(err))
+		k.fail("jwks_dir", "%s %v", quoteShort(k.c.JWKSDir), plainError(err))
 	case !info.IsDir():
-		k.fault("jwks_dir", "%s is no folder", quoteShort(k.c.JWKSDir))
+		k.fail("jwks_dir", "%s is no folder", quoteShort(k.c.JWKSDir))
 	case info.Mode().Perm()&0o022 != 0:
-		k.fault("jwks_dir", "%s can be written by others, who could put in keys of their own: chmod 700", quoteShort(k.c.JWKSDir))
+		k.fail("jwks_dir", "%s can be written by others, who could put in keys of their own: chmod 700", quoteShort(k.c.JWKSDir))
 	}
 }
 
 func (k *checker) policy() {
 	p := &k.c.Policy
 	if problem := entrypointProblem(p.Entrypoint); problem != "" {
-		k.fault("policy.entrypoint", "is %s: %s", quoteShort(p.Entrypoint), problem)
+		k.fail("policy.entrypoint", "is %s: %s", quoteShort(p.Entrypoint), problem)
 	}
 	for i, name := range p.Paths {
 		if name == "" {
@@ -146,19 +146,19 @@ func (k *checker) policy() {
 		}
 		p.Paths[i] = k.c.resolve(name)
 		if err := readable(p.Paths[i]); err != nil {
-			k.fault(fmt.Sprintf("policy.paths[%d]", i), "%s %v", quoteShort(p.Paths[i]), err)
+			k.fail(fmt.Sprintf("policy.paths[%d]", i), "%s %v", quoteShort(p.Paths[i]), err)
 		}
 	}
 	if p.ProtoDescriptor != "" {
 		p.ProtoDescriptor = k.c.resolve(p.ProtoDescriptor)
 		if _, err := grpcbody.Load(p.ProtoDescriptor); err != nil {
-			k.fault("policy.proto_descriptor", "%s %v", quoteShort(p.ProtoDescriptor), err)
+			k.fail("policy.proto_descriptor", "%s %v", quoteShort(p.ProtoDescriptor), err)
 		}
 	}
 	k.bundles()
 	for i, host := range p.AllowNet {
 		if !isHostAlone(host) {
-			k.fault(fmt.Sprintf("policy.allow_net[%d]", i), "%s is no host: write the name alone, in lower case, without scheme and port", quoteShort(host))
+			k.fail(fmt.Sprintf("policy.allow_net[%d]", i), "%s is no host: write the name alone, in lower case, without scheme and port", quoteShort(host))
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (k *checker) bundles() {
 	}
 	field := func(name string) string { return strings.TrimSuffix("policy.bundles."+name, ".") }
 	for _, f := range policy.CheckBundles(sections, k.c.Dir) {
-		k.fault(field(f.Field), "%s", f.Problem)
+		k.fail(field(f.Field), "%s", f.Problem)
 	}
 	for _, f := range policy.WarnBundles(sections) {
 		k.warn(field(f.Field), "%s", f.Problem)

@@ -28,7 +28,7 @@ func FuzzLoad(f *testing.F) {
 		if err == nil {
 			return
 		}
-		var faults config.Faults
+		var faults config.Errors
 		if !errors.As(err, &faults) || len(faults) == 0 || len(faults) > 1001 {
 			t.Fatalf("%d faults, error %v", len(faults), err)
 		}

@@ -244,7 +244,7 @@ func TestGoodFiles(t *testing.T) {
 	}
 }
 
-func checkWarnings(t *testing.T, path string, got []config.Fault, want []string) {
+func checkWarnings(t *testing.T, path string, got []config.FieldError, want []string) {
 	t.Helper()
 	for i, w := range got {
 		if text, _ := strings.CutPrefix(w.Error(), path+":"); i >= len(want) || !matches(text, want[i]) {

@@ -77,23 +77,23 @@ func (a listenAddress) clashes(b listenAddress) bool {
 func (k *checker) listeners() {
 	listen, problem := parseListen(k.c.Listen)
 	if problem != "" {
-		k.fault("listen", "%s", problem)
+		k.fail("listen", "%s", problem)
 	}
 	if k.c.Admin.Listen != "" {
 		admin, problem := parseListen(k.c.Admin.Listen)
 		if problem != "" {
-			k.fault("admin.listen", "%s", problem)
+			k.fail("admin.listen", "%s", problem)
 		} else if admin.clashes(listen) {
-			k.fault("admin.listen", "is the address of listen too: write another port")
+			k.fail("admin.listen", "is the address of listen too: write another port")
 		}
 	}
 	k.adminHosts()
 	t := k.c.TLS
-	if problem != "" || listen.local || t.CertFile != "" || t.KeyFile != "" || k.d.bad["tls"] || k.d.under["tls"] {
+	if problem != "" || listen.local || t.CertFile != "" || t.KeyFile != "" || k.d.failed["tls"] || k.d.under["tls"] {
 		return
 	}
 	if k.c.RequireTLS {
-		k.fault("require_tls", "is true, but %s is not a loopback address and has no TLS: set tls.cert_file and tls.key_file", quoteShort(k.c.Listen))
+		k.fail("require_tls", "is true, but %s is not a loopback address and has no TLS: set tls.cert_file and tls.key_file", quoteShort(k.c.Listen))
 		return
 	}
 	k.warn("listen", "is not a loopback address and has no TLS: tokens cross the network in clear; set tls.cert_file and tls.key_file, or listen on 127.0.0.1")
@@ -106,9 +106,9 @@ func (k *checker) adminHosts() {
 		name, err := tenants.ParseHost(text)
 		switch field := "admin.hosts[" + strconv.Itoa(i) + "]"; {
 		case strings.Contains(text, "*"):
-			k.fault(field, "is %s, and wildcards are not for the admin listener: write each name, like authz.ops.example", quoteShort(text))
+			k.fail(field, "is %s, and wildcards are not for the admin listener: write each name, like authz.ops.example", quoteShort(text))
 		case err != nil || strings.Contains(text, ":"):
-			k.fault(field, "is %s: write a name without scheme and port, like authz.ops.example", quoteShort(text))
+			k.fail(field, "is %s: write a name without scheme and port, like authz.ops.example", quoteShort(text))
 		default:
 			k.c.Admin.Hosts[i] = name
 		}

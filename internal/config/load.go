@@ -26,7 +26,7 @@ type document struct {
 func Load(path string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
-		return nil, Faults{{File: path, Problem: err.Error()}}
+		return nil, Errors{{File: path, Problem: err.Error()}}
 	}
 	return Parse(path, data, os.LookupEnv)
 }
@@ -66,10 +66,10 @@ func plainError(err error) error {
 // Inspect is Load for tools that go on where the file has faults: it returns the
 // configuration as far as it could be read, nil where it is no YAML at all, and
 // its faults. A configuration with faults MUST NOT be served.
-func Inspect(path string) (*Config, Faults) {
+func Inspect(path string) (*Config, Errors) {
 	data, err := readFile(path)
 	if err != nil {
-		return nil, Faults{{File: path, Problem: err.Error()}}
+		return nil, Errors{{File: path, Problem: err.Error()}}
 	}
 	return inspect(path, data, os.LookupEnv)
 }
@@ -85,11 +85,11 @@ func Parse(path string, data []byte, lookup LookupEnv) (*Config, error) {
 }
 
 // inspect returns faults in their order.
-func inspect(path string, data []byte, lookup LookupEnv) (*Config, Faults) {
+func inspect(path string, data []byte, lookup LookupEnv) (*Config, Errors) {
 	root, fault := parseYAML(data)
 	if fault != nil {
 		fault.File = path
-		return nil, Faults{*fault}
+		return nil, Errors{*fault}
 	}
 	d := newDecoder(path, lookup)
 	doc := document{Config: Default()}
@@ -104,16 +104,16 @@ func inspect(path string, data []byte, lookup LookupEnv) (*Config, Faults) {
 	}
 	k := &checker{c: c, blocks: list, d: d, place: func(field string) (int, string) { return lineOf(root, field), field }}
 	k.all()
-	if d.cut {
-		d.faults = append(d.faults, Fault{File: path, Line: lastLine(d.faults), Problem: fmt.Sprintf("has more than %d faults; the rest is not shown", maxFaults)})
+	if d.truncated {
+		d.errs = append(d.errs, FieldError{File: path, Line: lastLine(d.errs), Problem: fmt.Sprintf("has more than %d faults; the rest is not shown", maxErrors)})
 	}
-	d.faults.sort()
-	Faults(c.Warnings).sort()
+	d.errs.sort()
+	Errors(c.Warnings).sort()
 	alone := *c // c is a part of doc, and would keep the whole tree of the file in memory
-	return &alone, d.faults
+	return &alone, d.errs
 }
 
-func lastLine(list Faults) (line int) {
+func lastLine(list Errors) (line int) {
 	for i := range list {
 		line = max(line, list[i].Line)
 	}

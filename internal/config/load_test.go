@@ -66,7 +66,7 @@ func TestLoadUnreadable(t *testing.T) {
 		large:                           "is larger than 32 MiB",
 	} {
 		_, err := config.Load(path)
-		var faults config.Faults
+		var faults config.Errors
 		if !errors.As(err, &faults) || err.Error() != path+": "+want {
 			t.Errorf("Load(%s): %v, want %q", path, err, want)
 		}
@@ -80,7 +80,7 @@ f.yaml:2: listen: is "x": write host:port, like 127.0.0.1:9191, or unix:///path`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}
-	var first config.Fault
+	var first config.FieldError
 	if !errors.As(err, &first) || first.Line != 1 || first.Field != "log.level" {
 		t.Errorf("errors.As gave %+v", first)
 	}
@@ -93,7 +93,7 @@ func TestFaultsAreBounded(t *testing.T) {
 		fmt.Fprintf(&b, "x%d: 1\n", i)
 	}
 	_, err := config.Parse("f.yaml", []byte(b.String()), lookup)
-	var faults config.Faults
+	var faults config.Errors
 	if !errors.As(err, &faults) || len(faults) != 1001 {
 		t.Fatalf("%d faults", len(faults))
 	}

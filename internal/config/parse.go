@@ -18,7 +18,7 @@ const maxFile = 32 << 20
 
 // parseYAML returns the root mapping of the one document in data. Of a file
 // that is no YAML it can tell only the first fault.
-func parseYAML(data []byte) (*yaml.Node, *Fault) {
+func parseYAML(data []byte) (*yaml.Node, *FieldError) {
 	if f := checkBytes(data); f != nil {
 		return nil, f
 	}
@@ -26,35 +26,35 @@ func parseYAML(data []byte) (*yaml.Node, *Fault) {
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return nil, &Fault{Line: 1, Problem: `is empty: write at least one tenant under "tenants:"`}
+		return nil, &FieldError{Line: 1, Problem: `is empty: write at least one tenant under "tenants:"`}
 	case err != nil:
-		return nil, syntaxFault(data, err)
+		return nil, syntaxError(data, err)
 	}
 	var second yaml.Node
 	switch err := dec.Decode(&second); {
 	case err == nil:
-		return nil, &Fault{Line: second.Line, Problem: `holds a second document: write one, without "---" between its parts`}
+		return nil, &FieldError{Line: second.Line, Problem: `holds a second document: write one, without "---" between its parts`}
 	case !errors.Is(err, io.EOF):
-		return nil, syntaxFault(data, err)
+		return nil, syntaxError(data, err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return nil, &Fault{Line: 1, Problem: `is empty: write at least one tenant under "tenants:"`}
+		return nil, &FieldError{Line: 1, Problem: `is empty: write at least one tenant under "tenants:"`}
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, &Fault{Line: root.Line, Problem: fmt.Sprintf(`is %s: write sections like "listen:" and "tenants:"`, kindOf(root))}
+		return nil, &FieldError{Line: root.Line, Problem: fmt.Sprintf(`is %s: write sections like "listen:" and "tenants:"`, kindOf(root))}
 	}
 	return root, nil
 }
 
 // checkBytes refuses what YAML does not allow but some parsers read past, so
 // that a person and a parser see the same file.
-func checkBytes(data []byte) *Fault {
+func checkBytes(data []byte) *FieldError {
 	if len(data) > maxFile {
-		return &Fault{Problem: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
+		return &FieldError{Problem: fmt.Sprintf("is larger than %d MiB", maxFile>>20)}
 	}
 	if i := bytes.IndexByte(data, 0); i >= 0 {
-		return &Fault{Line: lineAt(data, i), Problem: "holds a NUL byte: write the file as plain UTF-8 text"}
+		return &FieldError{Line: lineAt(data, i), Problem: "holds a NUL byte: write the file as plain UTF-8 text"}
 	}
 	if utf8.Valid(data) {
 		return nil
@@ -62,7 +62,7 @@ func checkBytes(data []byte) *Fault {
 	for i := 0; i < len(data); {
 		r, size := utf8.DecodeRune(data[i:])
 		if r == utf8.RuneError && size == 1 {
-			return &Fault{Line: lineAt(data, i), Problem: "holds bytes that are not UTF-8: write the file as plain UTF-8 text"}
+			return &FieldError{Line: lineAt(data, i), Problem: "holds bytes that are not UTF-8: write the file as plain UTF-8 text"}
 		}
 		i += size
 	}
@@ -80,9 +80,9 @@ var (
 	parserProblem = regexp.MustCompile(`^did not find expected (<document start>|node content|'-' indicator|key|',' or)`)
 )
 
-// syntaxFault turns an error of the YAML library into a fault with a line: the
+// syntaxError turns an error of the YAML library into a fault with a line: the
 // library leaves the line out for the first one and for an unknown alias.
-func syntaxFault(data []byte, err error) *Fault {
+func syntaxError(data []byte, err error) *FieldError {
 	text, line := err.Error(), 1
 	if m := yamlErrorLine.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
@@ -101,5 +101,5 @@ func syntaxFault(data []byte, err error) *Fault {
 	if bytes.Contains(data, []byte("{env:")) && strings.Contains(text, "',' or '}'") {
 		hint = `; inside { } and [ ] write "${env:NAME}" in quotes`
 	}
-	return &Fault{Line: line, Problem: "is not valid YAML at or after this line: " + oneLine(text) + hint}
+	return &FieldError{Line: line, Problem: "is not valid YAML at or after this line: " + oneLine(text) + hint}
 }

@@ -25,10 +25,10 @@ func (k *checker) revocation() {
 	r := &k.c.Revocation
 	k.oneOf("revocation.on_unavailable", r.OnUnavailable, "keep", "deny")
 	if *r == (Revocation{OnUnavailable: "deny"}) {
-		k.fault("revocation", "comes from nowhere: add file: or redis:")
+		k.fail("revocation", "comes from nowhere: add file: or redis:")
 	}
 	for _, f := range r.Redis.Check(k.c.Dir) {
-		k.fault("revocation.redis."+f.Field, "%s", f.Problem)
+		k.fail("revocation.redis."+f.Field, "%s", f.Problem)
 	}
 	if r.File != "" {
 		k.revocationFile(r)
@@ -40,11 +40,11 @@ func (k *checker) revocation() {
 func (k *checker) revocationFile(r *Revocation) {
 	r.File = k.c.resolve(r.File)
 	if info, err := os.Stat(filepath.Dir(r.File)); err != nil {
-		k.fault("revocation.file", "%s is in a folder that %v", quoteShort(r.File), plainError(err))
+		k.fail("revocation.file", "%s is in a folder that %v", quoteShort(r.File), plainError(err))
 	} else if !info.IsDir() {
-		k.fault("revocation.file", "%s is in something that is no folder", quoteShort(r.File))
+		k.fail("revocation.file", "%s is in something that is no folder", quoteShort(r.File))
 	}
 	if info, err := os.Stat(r.File); err == nil && !info.Mode().IsRegular() {
-		k.fault("revocation.file", "%s is no regular file", quoteShort(r.File))
+		k.fail("revocation.file", "%s is no regular file", quoteShort(r.File))
 	}
 }

@@ -54,7 +54,7 @@ var (
 	stringListType = reflect.TypeFor[tenants.StringList]()
 )
 
-func takesOne(t reflect.Type) bool { return t == stringListType }
+func acceptsScalar(t reflect.Type) bool { return t == stringListType }
 
 func scalarParser(t reflect.Type) (parser, bool) {
 	switch t {
@@ -89,7 +89,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, p *path, parse parser) {
 		return
 	}
 	if err := parse(text, n, expanded, v); err != nil {
-		d.fault(n.Line, p, "is "+shown(n, v.Type())+": "+err.Error())
+		d.fail(n.Line, p, "is "+quoteValue(n, v.Type())+": "+err.Error())
 	}
 }
 
@@ -97,14 +97,14 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, p *path, parse parser) {
 func (d *decoder) expand(n *yaml.Node, p *path) (text string, expanded, ok bool) {
 	text, problems := expand(n.Value, d.lookup)
 	for _, problem := range problems {
-		d.fault(n.Line, p, problem.Error())
+		d.fail(n.Line, p, problem.Error())
 	}
 	return text, text != n.Value, len(problems) == 0
 }
 
 // wrong reports a node of the wrong kind.
 func (d *decoder) wrong(n *yaml.Node, v reflect.Value, p *path, want string) {
-	d.fault(n.Line, p, "is "+shown(n, v.Type())+": write "+want)
+	d.fail(n.Line, p, "is "+quoteValue(n, v.Type())+": write "+want)
 }
 
 // wanted says what a scalar field takes.
@@ -124,9 +124,9 @@ func wanted(t reflect.Type) string {
 	return "one string"
 }
 
-// shown describes the value at n. Only a short scalar is repeated, as it
+// quoteValue describes the value at n. Only a short scalar is repeated, as it
 // stands in the file (never what a variable held), and never key material.
-func shown(n *yaml.Node, t reflect.Type) string {
+func quoteValue(n *yaml.Node, t reflect.Type) string {
 	const short = 40
 	if n.Kind != yaml.ScalarNode || t == secretType || len(n.Value) > short || n.Value == "" {
 		if n.Kind == yaml.ScalarNode && n.Value == "" {

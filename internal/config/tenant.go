@@ -46,7 +46,7 @@ func (d *decoder) blocks(defaults, section *yaml.Node) (list []block) {
 	}
 	root := &path{key: "tenants"}
 	if section.Kind != yaml.MappingNode {
-		d.fault(section.Line, root, "is "+kindOf(section)+`: write the tenants' ids as keys, like "acme:"`)
+		d.fail(section.Line, root, "is "+kindOf(section)+`: write the tenants' ids as keys, like "acme:"`)
 		return nil
 	}
 	lines := make(map[string]int, len(section.Content)/2)
@@ -63,7 +63,7 @@ func (d *decoder) blocks(defaults, section *yaml.Node) (list []block) {
 		lines[k.Value] = k.Line
 		p := root.child(k.Value)
 		if !tenantID.MatchString(k.Value) {
-			d.fault(k.Line, p, "is no tenant id: write a-z, 0-9, - and _, a letter or digit first, 63 at most")
+			d.fail(k.Line, p, "is no tenant id: write a-z, 0-9, - and _, a letter or digit first, 63 at most")
 		}
 		b := block{Config: tenants.DefaultConfig()}
 		b.ID = k.Value
@@ -84,7 +84,7 @@ func (d *decoder) block(n *yaml.Node, b *block, p *path) {
 		f := v.FieldByIndex(s.fields[number])
 		if b.written.has(number) && f.Len() == 0 && !f.IsNil() {
 			q := p.child(name)
-			d.fault(lineOf(n, name), q, "is an empty list: remove the key for the default, or write at least one")
+			d.fail(lineOf(n, name), q, "is an empty list: remove the key for the default, or write at least one")
 		}
 	}
 }

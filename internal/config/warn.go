@@ -22,23 +22,23 @@ func (k *checker) tenantWarnings(b *block) {
 		{"verify_iss", b.VerifyIss, "tokens of any issuer that uses these keys are good"},
 	} {
 		if !check.on {
-			k.tenantWarn(b, check.field, "is off: "+check.means)
+			k.warnTenant(b, check.field, "is off: "+check.means)
 		}
 	}
 	if b.Type == "HS256" {
-		k.tenantWarn(b, "type", "is HS256: whoever can verify a token can mint one; an asymmetric key is safer")
+		k.warnTenant(b, "type", "is HS256: whoever can verify a token can mint one; an asymmetric key is safer")
 	}
 	if b.AllowHTTP {
 		k.plainKeys(b, "jwks_url", b.JWKSURL)
 		k.plainKeys(b, "discovery_url", b.DiscoveryURL)
 	}
-	k.unreachedOf(b)
+	k.warnUnreachable(b)
 	s := k.c.TenantSelection
 	if len(b.Hosts) == 0 && s.Header == "" && s.Default != b.ID && !k.c.Single {
 		if s.ContextExtension == "" {
-			k.tenantWarn(b, "hosts", "are missing, and tenant_selection names neither header nor extension: no request can select this tenant")
+			k.warnTenant(b, "hosts", "are missing, and tenant_selection names neither header nor extension: no request can select this tenant")
 		} else {
-			k.tenantWarn(b, "hosts", "are missing and tenant_selection.header is off: only the extension of a route selects this tenant")
+			k.warnTenant(b, "hosts", "are missing and tenant_selection.header is off: only the extension of a route selects this tenant")
 		}
 	}
 }
@@ -49,13 +49,13 @@ func (k *checker) anyTenantID() {
 	open := tenants.FindMixups(k.c.Tenants, k.c.Dir).OpenToEachOther()
 	for i := range k.blocks {
 		if b := &k.blocks[i]; open[b.ID] != "" {
-			k.tenantWarn(b, "tenant_ids", fmt.Sprintf(`is "*" here and in tenant %q, whose issuer or keys are the same: each accepts the tokens of the other; list the ids of each`, open[b.ID]))
+			k.warnTenant(b, "tenant_ids", fmt.Sprintf(`is "*" here and in tenant %q, whose issuer or keys are the same: each accepts the tokens of the other; list the ids of each`, open[b.ID]))
 		}
 	}
 }
 
-// unreachedOf looks at inherited routes once, not for every tenant.
-func (k *checker) unreachedOf(b *block) {
+// warnUnreachable looks at inherited routes once, not for every tenant.
+func (k *checker) warnUnreachable(b *block) {
 	whole, shared := k.tenantField(b, "routes")
 	if id := whole + "\x00reached"; len(b.Routes) == 0 || shared && k.reported[id] {
 		return
@@ -67,8 +67,8 @@ func (k *checker) unreachedOf(b *block) {
 	if b.PathReadings != nil {
 		readings, _ = tenants.ParseReadings(b.PathReadings)
 	}
-	for i, why := range unreached(routes, readings) {
-		k.tenantWarn(b, fmt.Sprintf("routes[%d].match", i), why)
+	for i, why := range unreachableRoutes(routes, readings) {
+		k.warnTenant(b, fmt.Sprintf("routes[%d].match", i), why)
 	}
 }
 
@@ -77,5 +77,5 @@ func (k *checker) plainKeys(b *block, field, address string) {
 	if err != nil || !strings.EqualFold(u.Scheme, "http") || jwks.IsLoopbackHost(u.Hostname()) {
 		return
 	}
-	k.tenantWarn(b, field, "fetches keys without TLS: whoever sits on the way can put in keys of their own")
+	k.warnTenant(b, field, "fetches keys without TLS: whoever sits on the way can put in keys of their own")
 }

@@ -25,14 +25,14 @@ func (d *decoder) suite(root *yaml.Node) []Case {
 	}
 	var cases []Case
 	if !written["cases"] || list.Kind == yaml.SequenceNode && len(list.Content) == 0 {
-		d.fault(root.Line, "cases", "is missing or empty: write at least one case")
+		d.fail(root.Line, "cases", "is missing or empty: write at least one case")
 		return nil
 	}
 	names := map[string]int{}
 	for i, item := range d.items(list, "cases") {
 		c := d.one(item, fmt.Sprintf("cases[%d]", i))
 		if first := names[c.Name]; first > 0 {
-			d.fault(c.Line, fmt.Sprintf("cases[%d].name", i), "%q is the name of the case on line %d too", c.Name, first)
+			d.fail(c.Line, fmt.Sprintf("cases[%d].name", i), "%q is the name of the case on line %d too", c.Name, first)
 		}
 		if c.Name != "" {
 			names[c.Name] = c.Line
@@ -45,7 +45,7 @@ func (d *decoder) suite(root *yaml.Node) []Case {
 func (d *decoder) namedTokens(n *yaml.Node, field string) {
 	for key, value := range d.pairs(n, field) {
 		if slices.Contains(words(), Kind(key.Value)) {
-			d.fault(key.Line, join(field, key.Value), "is a word with a meaning of its own: choose another name")
+			d.fail(key.Line, join(field, key.Value), "is a word with a meaning of its own: choose another name")
 		}
 		d.tokens[key.Value] = d.token(value, join(field, key.Value))
 	}
@@ -63,14 +63,14 @@ func (d *decoder) one(n *yaml.Node, field string) Case {
 	})
 	for _, key := range []string{"name", "request", "expect"} {
 		if !written[key] && resolve(n).Kind == yaml.MappingNode {
-			d.fault(n.Line, join(field, key), "is missing")
+			d.fail(n.Line, join(field, key), "is missing")
 		}
 	}
 	if written["name"] && c.Name == "" {
-		d.fault(n.Line, join(field, "name"), "is empty")
+		d.fail(n.Line, join(field, "name"), "is empty")
 	}
 	if c.Token.Kind == None && (written["token_in"] || written["signed_by"]) {
-		d.fault(n.Line, field, "token_in and signed_by are about a token, and the case has none")
+		d.fail(n.Line, field, "token_in and signed_by are about a token, and the case has none")
 	}
 	return c
 }
@@ -78,7 +78,7 @@ func (d *decoder) one(n *yaml.Node, field string) Case {
 func (d *decoder) place(n *yaml.Node, field string) bool {
 	where := d.text(n, field)
 	if where != "header" && where != "cookie" {
-		d.fault(n.Line, field, "is %q: write header or cookie", where)
+		d.fail(n.Line, field, "is %q: write header or cookie", where)
 	}
 	return where == "cookie"
 }
@@ -90,7 +90,7 @@ func (d *decoder) tenant(n *yaml.Node, field string) string {
 		known = append(known, d.cfg.Tenants[i].ID)
 	}
 	if !slices.Contains(known, id) {
-		d.fault(n.Line, field, "%q is no tenant of %s, which has %s", id, d.cfg.Path, strings.Join(known, ", "))
+		d.fail(n.Line, field, "%q is no tenant of %s, which has %s", id, d.cfg.Path, strings.Join(known, ", "))
 	}
 	return id
 }
@@ -118,7 +118,7 @@ func (d *decoder) request(n *yaml.Node, field string) Request {
 	})
 	for _, key := range []string{"host", "path"} {
 		if !written[key] && n.Kind == yaml.MappingNode {
-			d.fault(n.Line, join(field, key), "is missing")
+			d.fail(n.Line, join(field, key), "is missing")
 		}
 	}
 	return r
@@ -150,7 +150,7 @@ func (d *decoder) token(n *yaml.Node, field string) Token {
 	}
 	token, ok := d.tokens[name]
 	if !ok && name != "" {
-		d.fault(n.Line, field, "%q is no token of this file: write claims, the name of one under tokens:, or a word of %v", name, words())
+		d.fail(n.Line, field, "%q is no token of this file: write claims, the name of one under tokens:, or a word of %v", name, words())
 	}
 	return token
 }
@@ -164,7 +164,7 @@ func (d *decoder) claim(name string, n *yaml.Node, field string) any {
 	}
 	duration, err := time.ParseDuration(text)
 	if err != nil {
-		d.fault(n.Line, field, "is neither a number of seconds since 1970 nor a duration from now, like -5m")
+		d.fail(n.Line, field, "is neither a number of seconds since 1970 nor a duration from now, like -5m")
 	}
 	return fromNow(duration)
 }
@@ -190,7 +190,7 @@ func (d *decoder) expect(n *yaml.Node, field string) Expect {
 		},
 	})
 	if !written["status"] && !written["reason"] && n.Kind == yaml.MappingNode {
-		d.fault(n.Line, field, "says neither status nor reason, so that a denial and an allow would look alike")
+		d.fail(n.Line, field, "says neither status nor reason, so that a denial and an allow would look alike")
 	}
 	return e
 }
@@ -198,7 +198,7 @@ func (d *decoder) expect(n *yaml.Node, field string) Expect {
 func (d *decoder) status(n *yaml.Node, field string) *int {
 	status, err := strconv.Atoi(d.text(n, field))
 	if err != nil || status < 200 || status > 599 {
-		d.fault(n.Line, field, "is no HTTP status; 200 is an allowed request")
+		d.fail(n.Line, field, "is no HTTP status; 200 is an allowed request")
 	}
 	return &status
 }
@@ -206,7 +206,7 @@ func (d *decoder) status(n *yaml.Node, field string) *int {
 func (d *decoder) reason(n *yaml.Node, field string) *string {
 	reason := d.text(n, field)
 	if !reasonName.MatchString(reason) {
-		d.fault(n.Line, field, "is no reason: it is made of a-z, 0-9 and _")
+		d.fail(n.Line, field, "is no reason: it is made of a-z, 0-9 and _")
 	}
 	return &reason
 }

@@ -27,15 +27,15 @@ const (
 // error is config.Faults: all of them, of all files.
 func Load(files []string, cfg *config.Config) ([]Suite, error) {
 	var suites []Suite
-	var faults config.Faults
+	var faults config.Errors
 	for _, file := range files {
 		d := decoder{file: file, cfg: cfg}
 		suite := Suite{File: file}
 		if root := d.parse(); root != nil {
 			suite.Cases = d.suite(root)
 		}
-		slices.SortStableFunc(d.faults, func(a, b config.Fault) int { return a.Line - b.Line })
-		faults = append(faults, d.faults...)
+		slices.SortStableFunc(d.errs, func(a, b config.FieldError) int { return a.Line - b.Line })
+		faults = append(faults, d.errs...)
 		suites = append(suites, suite)
 	}
 	if len(faults) > 0 {
@@ -49,38 +49,38 @@ type decoder struct {
 	file   string
 	cfg    *config.Config
 	tokens map[string]Token
-	faults config.Faults
+	errs   config.Errors
 	nodes  int
 }
 
-func (d *decoder) fault(line int, field, format string, args ...any) {
-	d.faults = append(d.faults, config.Fault{File: d.file, Line: line, Field: field, Problem: fmt.Sprintf(format, args...)})
+func (d *decoder) fail(line int, field, format string, args ...any) {
+	d.errs = append(d.errs, config.FieldError{File: d.file, Line: line, Field: field, Problem: fmt.Sprintf(format, args...)})
 }
 
 // parse returns the root of the file's only document.
 func (d *decoder) parse() *yaml.Node {
 	f, err := os.Open(d.file)
 	if err != nil {
-		d.fault(0, "", "can't be read: %v", errors.Unwrap(err))
+		d.fail(0, "", "can't be read: %v", errors.Unwrap(err))
 		return nil
 	}
 	defer func() { _ = f.Close() }() // only read
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil || len(data) > maxFile {
-		d.fault(0, "", "can't be read, or is larger than %d MiB", maxFile>>20)
+		d.fail(0, "", "can't be read, or is larger than %d MiB", maxFile>>20)
 		return nil
 	}
 	var document, second yaml.Node
 	reader := yaml.NewDecoder(bytes.NewReader(data))
 	if err := reader.Decode(&document); errors.Is(err, io.EOF) || err == nil && len(document.Content) == 0 {
-		d.fault(1, "", `is empty: write at least one case under "cases:"`)
+		d.fail(1, "", `is empty: write at least one case under "cases:"`)
 		return nil
 	} else if err != nil {
 		d.syntax(err)
 		return nil
 	}
 	if err := reader.Decode(&second); err == nil {
-		d.fault(second.Line, "", `holds a second document: write one, without "---"`)
+		d.fail(second.Line, "", `holds a second document: write one, without "---"`)
 		return nil
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
@@ -97,7 +97,7 @@ func (d *decoder) syntax(err error) {
 		line, _ = strconv.Atoi(m[1]) // digits
 		text = text[len(m[0]):]
 	}
-	d.fault(line, "", "is not valid YAML at or after this line: %s", strings.TrimPrefix(text, "yaml: "))
+	d.fail(line, "", "is not valid YAML at or after this line: %s", strings.TrimPrefix(text, "yaml: "))
 }
 
 // read reads the value of one key.
@@ -115,7 +115,7 @@ func (d *decoder) section(n *yaml.Node, field string, keys map[string]read) map[
 				names = append(names, name)
 			}
 			slices.Sort(names)
-			d.fault(key.Line, at, "unknown key. Known here: %s", strings.Join(names, ", "))
+			d.fail(key.Line, at, "unknown key. Known here: %s", strings.Join(names, ", "))
 			continue
 		}
 		written[key.Value] = true
@@ -129,7 +129,7 @@ func (d *decoder) pairs(n *yaml.Node, field string) func(func(*yaml.Node, *yaml.
 	return func(yield func(*yaml.Node, *yaml.Node) bool) {
 		n = resolve(n)
 		if n.Kind != yaml.MappingNode {
-			d.fault(n.Line, field, "is no section of keys")
+			d.fail(n.Line, field, "is no section of keys")
 			return
 		}
 		first := map[string]int{}
@@ -137,9 +137,9 @@ func (d *decoder) pairs(n *yaml.Node, field string) func(func(*yaml.Node, *yaml.
 			key := n.Content[i]
 			switch {
 			case key.Kind != yaml.ScalarNode || key.Tag == "!!merge":
-				d.fault(key.Line, field, "has a key that is no plain text")
+				d.fail(key.Line, field, "has a key that is no plain text")
 			case first[key.Value] > 0:
-				d.fault(key.Line, join(field, key.Value), "is written twice, first on line %d", first[key.Value])
+				d.fail(key.Line, join(field, key.Value), "is written twice, first on line %d", first[key.Value])
 			default:
 				first[key.Value] = key.Line
 				if !yield(key, resolve(n.Content[i+1])) {
@@ -155,7 +155,7 @@ func (d *decoder) items(n *yaml.Node, field string) func(func(int, *yaml.Node) b
 	return func(yield func(int, *yaml.Node) bool) {
 		n = resolve(n)
 		if n.Kind != yaml.SequenceNode {
-			d.fault(n.Line, field, "is no list")
+			d.fail(n.Line, field, "is no list")
 			return
 		}
 		for i, item := range n.Content {
@@ -186,7 +186,7 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 // text reads a scalar as it is written: a header "1" is text, quoted or not.
 func (d *decoder) text(n *yaml.Node, field string) string {
 	if n.Kind != yaml.ScalarNode || isNull(n) {
-		d.fault(n.Line, field, "is no text")
+		d.fail(n.Line, field, "is no text")
 		return ""
 	}
 	return n.Value
@@ -216,7 +216,7 @@ func (d *decoder) any(n *yaml.Node, field string, depth int) any {
 	if d.nodes++; d.nodes > maxNodes || depth > maxDepth {
 		if d.nodes <= maxNodes+1 { // once
 			d.nodes = maxNodes + 1
-			d.fault(n.Line, field, "is too deep, or one of too many values")
+			d.fail(n.Line, field, "is too deep, or one of too many values")
 		}
 		return nil
 	}
@@ -238,7 +238,7 @@ func (d *decoder) any(n *yaml.Node, field string, depth int) any {
 	case "!!null", "!!bool", "!!int", "!!float":
 		var value any
 		if err := n.Decode(&value); err != nil {
-			d.fault(n.Line, field, "can't be read: %v", err)
+			d.fail(n.Line, field, "can't be read: %v", err)
 		}
 		return value
 	}

@@ -24,18 +24,18 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Runner runs cases through the road of one configuration. Close it after use.
+// Runner runs cases through the pipeline of one configuration. Close it after use.
 type Runner struct {
-	road    *service.Road
-	signers map[string]*signer
-	dir     string
+	snapshot *service.Snapshot
+	signers  map[string]*signer
+	dir      string
 }
 
 // minTimeout is what a policy gets at least for one evaluation: a busy CI
 // machine must not fail a case.
 const minTimeout = 2 * time.Second
 
-// Open builds the road, with keys of its own in place of the tenants'. It asks
+// Open builds the snapshot, with keys of its own in place of the tenants'. It asks
 // no network.
 func Open(ctx context.Context, cfg *config.Config) (*Runner, error) {
 	dir, err := os.MkdirTemp("", "ussoauthz-test-")
@@ -48,7 +48,7 @@ func Open(ctx context.Context, cfg *config.Config) (*Runner, error) {
 		changed.Policy.Timeout = max(changed.Policy.Timeout, minTimeout)
 		changed.Revocation = config.Revocation{} // of tokens that others minted
 		r.signers = signers
-		r.road, err = service.Open(ctx, changed, slog.New(slog.DiscardHandler))
+		r.snapshot, err = service.Open(ctx, changed, slog.New(slog.DiscardHandler))
 	}
 	if err != nil {
 		r.Close()
@@ -57,10 +57,10 @@ func Open(ctx context.Context, cfg *config.Config) (*Runner, error) {
 	return r, nil
 }
 
-// Close releases the road and the keys.
+// Close releases the snapshot and the keys.
 func (r *Runner) Close() {
-	if r.road != nil {
-		r.road.Close()
+	if r.snapshot != nil {
+		r.snapshot.Close()
 	}
 	_ = os.RemoveAll(r.dir) // public keys of nobody
 }
@@ -85,7 +85,7 @@ func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
 		result.Outcome, result.Problem = policy.TestErrored, err.Error()+"\n"
 		return
 	}
-	answer := r.road.Authorizer.Authorize(ctx, m)
+	answer := r.snapshot.Authorizer.Authorize(ctx, m)
 	differences := c.Expect.compare(m, answer)
 	if len(differences) == 0 {
 		result.Outcome = policy.TestPassed
@@ -93,7 +93,7 @@ func (r *Runner) one(ctx context.Context, c *Case, result *testreport.Result) {
 	}
 	result.Outcome = policy.TestFailed
 	result.Problem = "--- expected\n+++ got\n" + strings.Join(differences, "\n") + "\n"
-	result.Output = trace(r.road.Authorizer.Explain(ctx, m))
+	result.Output = trace(r.snapshot.Authorizer.Explain(ctx, m))
 }
 
 func (q Request) message() *extauthz.Message {
@@ -108,12 +108,12 @@ func (q Request) message() *extauthz.Message {
 }
 
 // sign gives the message its token: of the tenant that the case names, or of
-// the one that the request selects, which the road itself is asked for.
+// the one that the request selects, which the snapshot itself selects.
 func (r *Runner) sign(ctx context.Context, c *Case, m *extauthz.Message) error {
 	if c.Token.Kind == None {
 		return nil
 	}
-	selected := r.road.Authorizer.Authorize(ctx, m).Tenant
+	selected := r.snapshot.Authorizer.Authorize(ctx, m).Tenant
 	by := c.SignedBy
 	if by == "" {
 		by = selected
@@ -130,11 +130,11 @@ func (r *Runner) sign(ctx context.Context, c *Case, m *extauthz.Message) error {
 	if t := r.signers[selected]; t != nil {
 		source = t.tenant.Header
 	}
-	return carry(m, source, token, c.InCookie)
+	return attachToken(m, source, token, c.InCookie)
 }
 
-// carry puts the token where the tenant looks for it.
-func carry(m *extauthz.Message, source tenants.TokenSource, token string, cookie bool) error {
+// attachToken puts the token where the tenant looks for it.
+func attachToken(m *extauthz.Message, source tenants.TokenSource, token string, cookie bool) error {
 	switch {
 	case cookie && source.Cookie == "":
 		return errors.New("token_in: the tenant takes no cookie")

@@ -1,6 +1,6 @@
 // Package decisiontest runs decision tests: YAML cases that state a request,
 // with the claims of its token, and the answer that it must get. They take the
-// whole road of a request with a given configuration; only the tenants' keys
+// whole pipeline of a request with a given configuration; only the tenants' keys
 // are replaced, by keys that are minted for the run.
 package decisiontest
 

@@ -86,7 +86,7 @@ func Kinds() []Kind {
 type Finding struct {
 	Kind     Kind     `json:"kind"`
 	Severity Severity `json:"severity"`
-	config.Fault
+	config.FieldError
 }
 
 // Check reads the text of a file: a bootstrap in YAML or JSON, resources of xDS, a
@@ -116,7 +116,7 @@ type checker struct {
 
 // report adds a finding about a field of n.
 func (f *checker) report(kind Kind, n node, field, format string, args ...any) {
-	f.findings = append(f.findings, Finding{kind, severities[kind], config.Fault{
+	f.findings = append(f.findings, Finding{kind, severities[kind], config.FieldError{
 		File: f.name, Line: n.line(), Field: field, Problem: fmt.Sprintf(format, args...),
 	}})
 }

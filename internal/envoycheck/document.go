@@ -88,12 +88,12 @@ func (r *resources) document(root node) {
 	case root.get("static_resources").set():
 		r.bootstrap = root
 	}
-	r.walk(root, "", node{}, 0)
+	r.collect(root, "", node{}, 0)
 }
 
-// walk looks at every value below n for resources, whatever stands around them: a
+// collect looks at every value below n for resources, whatever stands around them: a
 // bootstrap, a config_dump and a list of listeners hold them at different places.
-func (r *resources) walk(n node, key string, listener node, depth int) {
+func (r *resources) collect(n node, key string, listener node, depth int) {
 	if r.left--; r.left < 0 || depth > maxDepth {
 		r.tooMuch = true
 	}
@@ -101,7 +101,7 @@ func (r *resources) walk(n node, key string, listener node, depth int) {
 		return
 	}
 	for _, element := range n.list() {
-		r.walk(element, key, listener, depth+1)
+		r.collect(element, key, listener, depth+1)
 	}
 	if n.n.Kind != yaml.MappingNode {
 		return
@@ -119,7 +119,7 @@ func (r *resources) walk(n node, key string, listener node, depth int) {
 	case isCluster(n, key):
 		r.clusters[n.get("name").text()] = n
 	}
-	n.each(func(key string, value node) { r.walk(value, folded(key), listener, depth+1) })
+	n.each(func(key string, value node) { r.collect(value, foldName(key), listener, depth+1) })
 }
 
 // isCluster tells a cluster from the others that are called so: the weighted ones

@@ -96,7 +96,7 @@ func (f *checker) checkEnabled(m manager, config node) {
 			f.report(FilterEnabled, enabled, "filter_enabled", "asks about %g of %g requests and lets the others pass: remove it, or write deny_at_disable: {default_value: true, runtime_key: usso.deny_at_disable}", numerator, of)
 		}
 	}
-	if metadata := config.get("filter_enabled_metadata"); metadata.set() && !asksAll(m, metadata) {
+	if metadata := config.get("filter_enabled_metadata"); metadata.set() && !matchesEverything(m, metadata) {
 		f.report(Unasked, metadata, "filter_enabled_metadata", "a request that matches no rule of the RBAC filter before this one is let through unasked: write rules that match every request, as `rules: [{}]` of Istio's AuthorizationPolicy does")
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// asksAll reports whether filter_enabled_metadata, which is how Istio asks by the
+// matchesEverything reports whether filter_enabled_metadata, which is how Istio asks by the
 // rules of an AuthorizationPolicy, holds for every request: the rules are those of
 // an RBAC filter that only notes which of its policies matches.
-func asksAll(m manager, metadata node) bool {
+func matchesEverything(m manager, metadata node) bool {
 	key := ""
 	for _, segment := range metadata.get("path").list() {
 		key = segment.get("key").text()
@@ -79,7 +79,7 @@ func everything(rule node) bool {
 	to := rule.get("to").list()
 	return len(to) == 0 || slices.ContainsFunc(to, func(to node) bool {
 		all := true
-		to.get("operation").each(func(key string, _ node) { all = all && folded(key) == "notports" })
+		to.get("operation").each(func(key string, _ node) { all = all && foldName(key) == "notports" })
 		return all
 	})
 }

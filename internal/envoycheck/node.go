@@ -27,15 +27,15 @@ func at(n, near *yaml.Node) node {
 	return node{n, near}
 }
 
-// folded is a name without what its spellings differ in: protobuf's JSON reads
+// foldName is a name without what its spellings differ in: protobuf's JSON reads
 // failure_mode_allow and failureModeAllow.
-func folded(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+func foldName(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
 // get returns the member at a path of names, in either spelling. Of two members of
 // one name the last counts, as for Envoy.
 func (n node) get(path ...string) node {
 	for _, name := range path {
-		n = n.member(folded(name))
+		n = n.member(foldName(name))
 	}
 	return n
 }
@@ -49,7 +49,7 @@ func (n node) member(name string) node {
 		return node{nil, near}
 	}
 	for i := len(n.n.Content) - 2; i >= 0; i -= 2 {
-		if key := n.n.Content[i]; folded(key.Value) == name {
+		if key := n.n.Content[i]; foldName(key.Value) == name {
 			return at(n.n.Content[i+1], near)
 		}
 	}

@@ -20,7 +20,7 @@ type Text struct {
 	Trace bool // OPA's own trace as well
 }
 
-// Write writes the road, and what came of it.
+// Write writes the steps of the check, and its outcome.
 func (t Text) Write(x *extauthz.Explanation) error {
 	var b strings.Builder
 	out := t.Out
@@ -56,7 +56,7 @@ func (t Text) steps(x *extauthz.Explanation) {
 	}
 }
 
-// answer writes what came of the road, and the advice after a denial.
+// answer writes the answer, and the advice after a denial.
 func (t Text) answer(x *extauthz.Explanation) {
 	a := x.Answer
 	if !a.Allowed {

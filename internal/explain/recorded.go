@@ -113,7 +113,7 @@ func credential(path, carrier string) bool {
 	return false
 }
 
-// Steps are those of the recorded road, as far as the log tells of them. The
+// Steps returns the steps of the recorded check, as far as the log has them. The
 // stage that has no time is the one that ended it.
 func (x *Recorded) Steps() []extauthz.Step {
 	r := x.Record
@@ -139,11 +139,11 @@ func (x *Recorded) Steps() []extauthz.Step {
 	} {
 		took, reached := r.StagesNS[s.stage.String()]
 		if !reached {
-			return append(steps, extauthz.Step{Name: s.name, Outcome: extauthz.Failed, Detail: why(r)})
+			return append(steps, extauthz.Step{Name: s.name, Outcome: extauthz.Failed, Detail: reasonText(r)})
 		}
 		step := extauthz.Step{Name: s.name, Outcome: extauthz.OK, Detail: s.detail}
 		if s.stage == extauthz.StagePolicy && !r.Allowed {
-			step.Outcome, step.Detail = extauthz.Failed, why(r)
+			step.Outcome, step.Detail = extauthz.Failed, reasonText(r)
 		}
 		step.Parts = []extauthz.Step{{Name: "took", Outcome: extauthz.OK, Detail: time.Duration(took).String()}}
 		if s.cache != "" {
@@ -154,7 +154,7 @@ func (x *Recorded) Steps() []extauthz.Step {
 	return steps
 }
 
-func why(r *decisionlog.Record) string {
+func reasonText(r *decisionlog.Record) string {
 	if r.Error == "" {
 		return r.Reason
 	}

@@ -14,7 +14,7 @@ func Follow(text []byte, piece int) Followed {
 	var a answer
 	for len(text) > 0 && a.err == nil {
 		n := min(piece, len(text))
-		_ = a.take(text[:n]) // it is kept
+		_ = a.consume(text[:n]) // it is kept
 		text = text[n:]
 	}
 	f := Followed{Depth: len(a.open), Bytes: a.bytes, Elements: a.elements, Skip: a.skip}

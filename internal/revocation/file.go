@@ -14,7 +14,7 @@ import (
 
 const (
 	maxFile   = 64 << 20 // bytes: some 500,000 entries
-	maxFaults = 20       // lines told of, each time
+	maxErrors = 20       // lines told of, each time
 )
 
 // followFile reads the file now, and again after each change.
@@ -48,7 +48,7 @@ func (f *file) read() bool {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		if err := r.take(line); err != nil && r.faults <= maxFaults {
+		if err := r.add(line); err != nil && r.errs <= maxErrors {
 			f.cfg.Log.Error("a revocation is not in force", slog.String("file", f.path), slog.Int("line", number), slog.String("error", err.Error()))
 		}
 	}

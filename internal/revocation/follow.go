@@ -29,16 +29,16 @@ const (
 // may write without a word, and after each broken connection.
 type follower struct {
 	*source
-	redis   Redis
-	channel string
-	again   chan struct{} // the whole set is to be read
-	settled func()        // the first reading ended, or can't be
+	redis    Redis
+	channel  string
+	again    chan struct{} // the whole set is to be read
+	caughtUp func()        // the first reading ended, or can't be
 
 	// Of the goroutine that reads the set.
 	server string        // that was read last; "": it did not tell
 	known  bool          // any was read
 	lost   map[key]value // what a server lost, see keepLost
-	faults int           // of the last reading
+	errs   int           // of the last reading
 }
 
 // followRedis begins to follow, and waits for the first outcome.
@@ -46,7 +46,7 @@ func (l *List) followRedis(ctx context.Context) {
 	settled := make(chan struct{})
 	f := &follower{
 		source: l.add("redis"), redis: l.cfg.Redis,
-		again: make(chan struct{}, 1), settled: sync.OnceFunc(func() { close(settled) }),
+		again: make(chan struct{}, 1), caughtUp: sync.OnceFunc(func() { close(settled) }),
 	}
 	l.running.Go(func() { f.run(ctx) })
 	select {
@@ -68,7 +68,7 @@ func (f *follower) run(ctx context.Context) {
 			wait = shortestWait // it was good for a while
 		}
 		f.unavailable(brief(err))
-		f.settled()
+		f.caughtUp()
 		// Replicas that lost the same server must not come back as one.
 		pause(ctx, jittered(wait))
 		wait = min(2*wait, longestWait)
@@ -138,7 +138,7 @@ type listener struct {
 	last  atomic.Int64 // nanoseconds after since
 }
 
-func (l *listener) hears() { l.last.Store(int64(time.Since(l.since))) }
+func (l *listener) heard() { l.last.Store(int64(time.Since(l.since))) }
 
 func (l *listener) silence() time.Duration {
 	return time.Since(l.since) - time.Duration(l.last.Load())
@@ -174,13 +174,13 @@ func (f *follower) listen(ctx context.Context, sub *redis.PubSub, heard *listene
 		if err != nil {
 			return fmt.Errorf("listening: %w", err)
 		}
-		heard.hears()
+		heard.heard()
 		m, ok := answer.(*redis.Message)
 		if !ok {
 			continue // a pong
 		}
 		if err := f.message(m.Payload); err != nil {
-			if told++; told <= maxFaults {
+			if told++; told <= maxErrors {
 				f.cfg.Log.Error("a revocation is not in force", slog.String("channel", f.channel), slog.String("error", err.Error()))
 			}
 		}
@@ -235,7 +235,7 @@ func (f *follower) reading(ctx context.Context, client *redis.Client) error {
 			return err
 		}
 		keep, f.known, f.server = false, true, server
-		f.settled()
+		f.caughtUp()
 		took := time.Since(began)
 		rest := time.NewTimer(jittered(max(f.every(), 100*took)))
 		select {
@@ -293,11 +293,11 @@ func (f *follower) readAll(ctx context.Context, client *redis.Client, keep bool)
 			break
 		}
 	}
-	f.keepLost(r.content, keep)
-	if f.faults != r.faults && r.faults > maxFaults {
-		f.cfg.Log.Error("more revocations are not in force", slog.String("key", f.redis.Key()), slog.Int("unreadable", r.faults))
+	f.reportLost(r.content, keep)
+	if f.errs != r.errs && r.errs > maxErrors {
+		f.cfg.Log.Error("more revocations are not in force", slog.String("key", f.redis.Key()), slog.Int("unreadable", r.errs))
 	}
-	f.faults = r.faults
+	f.errs = r.errs
 	f.replace(r.content, r.beyond)
 	return nil
 }
@@ -306,17 +306,17 @@ func (f *follower) readAll(ctx context.Context, client *redis.Client, keep bool)
 // no news.
 func (f *follower) page(r *reading, page []string) {
 	for i := 0; i+1 < len(page); i += 2 {
-		if err := r.take([]byte(page[i])); err != nil && r.faults > f.faults && r.faults <= maxFaults {
+		if err := r.add([]byte(page[i])); err != nil && r.errs > f.errs && r.errs <= maxErrors {
 			f.cfg.Log.Error("a revocation is not in force", slog.String("key", f.redis.Key()), slog.String("error", err.Error()))
 		}
 	}
 }
 
-// keepLost keeps in force what a server lost: one that starts without its data,
+// reportLost keeps in force what a server lost: one that starts without its data,
 // or a replica that takes over before it had them all, must not give tokens back
 // that were revoked. It ends with the entries, or when somebody asks for a
 // resync.
-func (f *follower) keepLost(content map[key]value, another bool) {
+func (f *follower) reportLost(content map[key]value, another bool) {
 	if another {
 		if f.lost == nil {
 			f.lost = map[key]value{}

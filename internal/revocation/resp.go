@@ -29,7 +29,7 @@ type guarded struct {
 // Read passes on what is within the bounds. What is beyond them never arrives.
 func (g *guarded) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
-	if bad := g.answer.take(p[:n]); bad != nil {
+	if bad := g.answer.consume(p[:n]); bad != nil {
 		return 0, bad
 	}
 	return n, err
@@ -45,7 +45,7 @@ type answer struct {
 	err             error  // the first; nothing is good after it
 }
 
-func (a *answer) take(p []byte) error {
+func (a *answer) consume(p []byte) error {
 	for len(p) > 0 && a.err == nil {
 		if a.skip > 0 {
 			n := min(a.skip, len(p))

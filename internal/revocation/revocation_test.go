@@ -105,7 +105,7 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
-// The road of a request takes no memory here, whatever is asked.
+// A request's lookup allocates nothing, whatever it looks up.
 func TestRevokedAllocates(t *testing.T) {
 	l, _, _ := open(t, all, func(c *revocation.Config) { c.Deny = true })
 	id := &jwtverify.Identity{ID: "t2", SessionID: "s2", Subject: "user:1", UserID: "u", IssuedAt: noon}

@@ -170,22 +170,22 @@ func errFull(beyond, most int) error {
 // reading is what one reading of a source's whole content found.
 type reading struct {
 	*source
-	content        map[key]value // what replace will take
-	deadline       int64
-	faults, beyond int // that can't be parsed; for which there is no room
+	content      map[key]value // what replace will take
+	deadline     int64
+	errs, beyond int // that can't be parsed; for which there is no room
 }
 
 func (s *source) newReading() *reading {
 	return &reading{source: s, content: map[key]value{}, deadline: s.deadline()}
 }
 
-// take parses an entry and adds it where there is room. What has expired takes
+// add parses an entry and adds it where there is room. What has expired takes
 // none. Its error says why it can't be parsed.
-func (r *reading) take(line []byte) error {
+func (r *reading) add(line []byte) error {
 	e, err := Parse(line)
 	if err != nil {
 		r.dropped.Add(1)
-		r.faults++
+		r.errs++
 		return err
 	}
 	k, v := e.key(), e.value()

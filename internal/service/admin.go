@@ -15,10 +15,9 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// adminHandler serves the pages for operators: /livez says that the process
-// runs, /readyz that it takes checks, /metrics counts, /configz shows what is in
-// force, /log-level changes what is logged. It shows no secret, and still belongs
-// on loopback or behind a network policy.
+// adminHandler serves the pages for operators: /livez (the process runs), /readyz (it
+// answers checks), /metrics, /configz (the configuration in force, without secrets)
+// and /log-level. It belongs on loopback or behind a network policy all the same.
 func (s *Service) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -43,7 +42,7 @@ func (s *Service) adminHandler() http.Handler {
 }
 
 func (s *Service) configz(w http.ResponseWriter, _ *http.Request) {
-	text, err := s.road.Load().cfg.Redacted()
+	text, err := s.snapshot.Load().cfg.Redacted()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -89,21 +88,21 @@ func (s *Service) readyz(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	road := s.road.Load()
+	snapshot := s.snapshot.Load()
 	shown := map[string]any{
 		"state":           state,
-		"policy_revision": road.Policy.Revision(),
+		"policy_revision": snapshot.Policy.Revision(),
 		"reload":          s.reloads.state(),
-		"tenants":         tenantStates(road.Tenants.Tenants()),
+		"tenants":         tenantStates(snapshot.Tenants.Tenants()),
 	}
-	if road.revocations != nil {
-		shown["revocation"] = road.revocations.States()
+	if snapshot.revocations != nil {
+		shown["revocation"] = snapshot.revocations.States()
 	}
-	s.feed.show(shown)
+	s.bundles.addStatus(shown)
 	_ = encoder.Encode(shown) // the caller went away
 }
 
-// tenantState tells how a tenant's keys are doing.
+// tenantState is the state of a tenant's keys.
 type tenantState struct {
 	ID        string     `json:"id"`
 	Source    string     `json:"source"` // remote or static
@@ -112,7 +111,7 @@ type tenantState struct {
 	NextFetch *time.Time `json:"next_fetch,omitempty"`
 	Error     string     `json:"error,omitempty"`
 
-	// Of the source before this one: they serve until it answers.
+	// Of the key URL before a reload: they serve until the new one answers.
 	OldKeys      int        `json:"old_keys,omitempty"`
 	OldKeysUntil *time.Time `json:"old_keys_until,omitempty"`
 }
@@ -126,7 +125,7 @@ func tenantStates(list []*tenants.Tenant) []tenantState {
 			continue
 		}
 		status := remote.Status()
-		states[i] = tenantState{ID: t.ID, Source: "remote", Keys: status.Keys, Fetched: known(status.Fetched), NextFetch: known(status.NextFetch), OldKeys: status.OldKeys, OldKeysUntil: known(status.OldUntil)}
+		states[i] = tenantState{ID: t.ID, Source: "remote", Keys: status.Keys, Fetched: timeOrNil(status.Fetched), NextFetch: timeOrNil(status.NextFetch), OldKeys: status.OldKeys, OldKeysUntil: timeOrNil(status.OldUntil)}
 		if status.LastError != nil {
 			states[i].Error = status.LastError.Error()
 		}
@@ -134,7 +133,7 @@ func tenantStates(list []*tenants.Tenant) []tenantState {
 	return states
 }
 
-func known(t time.Time) *time.Time {
+func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

@@ -11,12 +11,11 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// guarded keeps the web pages of other origins away from every page of the admin
-// listener. They reach loopback and inner networks through the browser of whoever
-// looks at them: by a request across origins, whose answer they can't read but
-// whose work is done, or by a name of their own that they let point here (DNS
-// rebinding), which makes them the same origin. hosts are names that are trusted
-// beside those of trustedHost.
+// guarded protects every page of the admin listener from web pages of other origins.
+// Such a page reaches loopback and inner networks through its visitor's browser. It can
+// send a request across origins, whose answer it can't read but which takes effect. Or
+// it resolves its own name to our address (DNS rebinding), which makes it the same
+// origin. hosts are trusted in addition to those of trustedHost.
 func guarded(next http.Handler, hosts []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -25,20 +24,20 @@ func guarded(next http.Handler, hosts []string) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		switch {
 		case !trustedHost(r.Host, hosts):
-			http.Error(w, "this name may be anybody's: ask by address, by localhost or by a name of the cluster, or add the name to admin.hosts", http.StatusForbidden)
-		case fromElsewhere(r):
+			http.Error(w, "this name may be anybody's: use an address, localhost or a name of the cluster, or add the name to admin.hosts", http.StatusForbidden)
+		case crossOrigin(r):
 			http.Error(w, "not for web pages of another origin", http.StatusForbidden)
-		case unknownBrowser(r):
-			http.Error(w, "this browser does not say which page asks, since the connection is not secure: ask by localhost, through a port that is forwarded, or with curl", http.StatusForbidden)
+		case browserWithoutOrigin(r):
+			http.Error(w, "this browser does not say which page asks, since the connection is not secure: use localhost, through a port that is forwarded, or with curl", http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// fromElsewhere reports whether a browser says that a page of another origin is
+// crossOrigin reports whether a browser says that a page of another origin is
 // behind the request. A sibling counts as another: any port of localhost is one.
-func fromElsewhere(r *http.Request) bool {
+func crossOrigin(r *http.Request) bool {
 	for _, origin := range r.Header.Values("Origin") {
 		if !ownOrigin(origin, r.Host) {
 			return true
@@ -54,12 +53,12 @@ func ownOrigin(origin, host string) bool {
 	return ok && (scheme == "http" || scheme == "https") && host != "" && strings.EqualFold(rest, host)
 }
 
-// unknownBrowser reports whether a request is a browser's that tells nothing of
-// where it comes from: older ones never do, and others only to loopback and over
-// TLS. The image or the form of any page looks like that. Every browser calls
-// itself Mozilla, and no page can make it say otherwise without a preflight.
-func unknownBrowser(r *http.Request) bool {
-	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" { // which fromElsewhere judged
+// browserWithoutOrigin reports whether a browser sent the request without saying which
+// page caused it. Older browsers never say; others only do over TLS or to loopback. An
+// image or a form on any page can send such a request. Every browser's User-Agent begins
+// with Mozilla, and a page can't change that without a preflight.
+func browserWithoutOrigin(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" { // crossOrigin has decided
 		return false
 	}
 	if strings.HasPrefix(r.UserAgent(), "Mozilla/") {
@@ -73,11 +72,11 @@ func unknownBrowser(r *http.Request) bool {
 	return err != nil || !strings.EqualFold(from.Host, r.Host)
 }
 
-// clusterSuffixes are the ends of names that no public name server answers for.
+// clusterSuffixes end names that no public DNS resolves.
 var clusterSuffixes = []string{".localhost", ".svc", ".cluster.local", ".internal"}
 
-// trustedHost reports whether nobody outside can make a name point here. Without a
-// name it is a probe in HTTP/1.0, since browsers always send one.
+// trustedHost reports whether no outsider can make the name resolve to this listener.
+// A request without Host is an HTTP/1.0 probe: browsers always send one.
 func trustedHost(host string, more []string) bool {
 	if host == "" {
 		return true

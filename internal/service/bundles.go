@@ -17,22 +17,24 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
-// feed is where the policy comes from, beside the files.
-type feed struct {
-	// mu is held for each swap of the road. The lock of a policy.Bundles is
-	// taken before it, never after.
+// bundleSources are the bundles that the policy comes from, beside its files. A
+// reload that changes their configuration starts new downloads in next; the policy of
+// current stays in force until next has a complete policy.
+type bundleSources struct {
+	// mu is held for each swap of the snapshot. Lock order: that of a
+	// policy.Bundles comes first.
 	mu      sync.Mutex
-	current source // of the policy in force; the zero value: files alone
-	next    source // of a changed configuration: in force with its first activation
+	current bundleSource // of the policy in force; zero: files alone
+	next    bundleSource // of a changed configuration, until its first activation
 }
 
-type source struct {
+type bundleSource struct {
 	bundles *policy.Bundles
 	section config.Sections
 }
 
-// show adds what is known of the bundles.
-func (f *feed) show(shown map[string]any) {
+// addStatus adds the state of the bundles to /readyz?verbose.
+func (f *bundleSources) addStatus(shown map[string]any) {
 	f.mu.Lock()
 	current, next := f.current.bundles, f.next.bundles
 	f.mu.Unlock()
@@ -44,11 +46,11 @@ func (f *feed) show(shown map[string]any) {
 	}
 }
 
-// Bundles are those of the policy in force, or, before it has any, of the next.
+// Bundles returns the bundles of the policy in force, or of the next if it has none.
 func (g gauges) Bundles() (list []metrics.Bundle) {
-	g.feed.mu.Lock()
-	b := cmp.Or(g.feed.current.bundles, g.feed.next.bundles)
-	g.feed.mu.Unlock()
+	g.bundles.mu.Lock()
+	b := cmp.Or(g.bundles.current.bundles, g.bundles.next.bundles)
+	g.bundles.mu.Unlock()
 	if b == nil {
 		return nil
 	}
@@ -60,8 +62,7 @@ func (g gauges) Bundles() (list []metrics.Bundle) {
 	return list
 }
 
-// newBundles reads what the configuration says of bundles, and downloads
-// nothing yet.
+// newBundles prepares the bundles of a configuration. Start downloads them.
 func newBundles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*policy.Bundles, error) {
 	b, err := policy.NewBundles(ctx, policy.BundlesConfig{
 		Policy: policyConfig(cfg), Sections: cfg.Policy.Bundles, Dir: cfg.Dir, Log: log,
@@ -72,12 +73,12 @@ func newBundles(ctx context.Context, cfg *config.Config, log *slog.Logger) (*pol
 	return b, nil
 }
 
-// bundlePatience is how long a tool waits for bundles. The service does not
-// wait: it is not ready.
-const bundlePatience = 20 * time.Second
+// bundleTimeout is how long a tool waits for bundles. The service does not wait: it
+// reports that it is not ready.
+const bundleTimeout = 20 * time.Second
 
-// OpenPolicy builds the policy of a configuration for a tool. What comes from
-// bundles is waited for.
+// OpenPolicy builds the policy of a configuration for a tool. It waits for bundles,
+// 20 s at most.
 func OpenPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error) {
 	if len(cfg.Policy.Bundles) == 0 {
 		engine, err := policy.New(ctx, policyConfig(cfg))
@@ -100,7 +101,7 @@ func OpenPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error)
 	}); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	timer := time.NewTimer(bundlePatience)
+	timer := time.NewTimer(bundleTimeout)
 	defer timer.Stop()
 	select {
 	case engine := <-arrived:
@@ -108,11 +109,11 @@ func OpenPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timer.C:
-		return nil, fmt.Errorf("policy: no bundles after %v:%s", bundlePatience, troubles(b))
+		return nil, fmt.Errorf("policy: no bundles after %v:%s", bundleTimeout, bundleErrors(b))
 	}
 }
 
-func troubles(b *policy.Bundles) string {
+func bundleErrors(b *policy.Bundles) string {
 	var text strings.Builder
 	for _, s := range b.States() {
 		if s.Error != "" {
@@ -122,8 +123,9 @@ func troubles(b *policy.Bundles) string {
 	return strings.TrimSuffix(text.String(), ";")
 }
 
-// firstPolicy is the policy to start with, before any download.
-func (s *Service) firstPolicy(ctx context.Context) (*policy.Engine, error) {
+// initialPolicy returns the policy to start with, before any download: with bundles
+// it denies everything.
+func (s *Service) initialPolicy(ctx context.Context) (*policy.Engine, error) {
 	if len(s.cfg.Policy.Bundles) == 0 {
 		return OpenPolicy(ctx, s.cfg)
 	}
@@ -131,36 +133,36 @@ func (s *Service) firstPolicy(ctx context.Context) (*policy.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.feed.current = source{b, s.cfg.Policy.Bundles}
+	s.bundles.current = bundleSource{b, s.cfg.Policy.Bundles}
 	return b.Engine(), nil
 }
 
-// startBundles takes what is kept on disk and begins to download.
+// startBundles loads the persisted bundles and begins to download.
 func (s *Service) startBundles(ctx context.Context) error {
-	b := s.feed.current.bundles
+	b := s.bundles.current.bundles
 	if b == nil {
 		return nil
 	}
-	if err := s.start(ctx, b); err != nil {
+	if err := s.startDownloads(ctx, b); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
 	return nil
 }
 
-func (s *Service) start(ctx context.Context, b *policy.Bundles) error {
-	return b.Start(context.WithoutCancel(ctx), func(engine *policy.Engine) { s.activated(b, engine) })
+func (s *Service) startDownloads(ctx context.Context, b *policy.Bundles) error {
+	return b.Start(context.WithoutCancel(ctx), func(engine *policy.Engine) { s.activate(b, engine) })
 }
 
-// closeBundles ends all downloads.
+// closeBundles stops all downloads.
 func (s *Service) closeBundles() {
-	s.feed.mu.Lock()
-	current, next := s.feed.current, s.feed.next
-	s.feed.current, s.feed.next = source{}, source{}
-	s.feed.mu.Unlock()
+	s.bundles.mu.Lock()
+	current, next := s.bundles.current, s.bundles.next
+	s.bundles.current, s.bundles.next = bundleSource{}, bundleSource{}
+	s.bundles.mu.Unlock()
 	closeAll(current, next)
 }
 
-func closeAll(list ...source) {
+func closeAll(list ...bundleSource) {
 	for _, from := range list {
 		if from.bundles != nil {
 			from.bundles.Close()
@@ -168,45 +170,46 @@ func closeAll(list ...source) {
 	}
 }
 
-// activated puts a policy in force that was built from bundles.
-func (s *Service) activated(b *policy.Bundles, engine *policy.Engine) {
-	var old source
-	s.feed.mu.Lock()
+// activate puts a policy in force that was built from b.
+func (s *Service) activate(b *policy.Bundles, engine *policy.Engine) {
+	var old bundleSource
+	s.bundles.mu.Lock()
 	switch b {
-	case s.feed.current.bundles:
-	case s.feed.next.bundles:
-		old = s.feed.current
-		s.feed.current, s.feed.next = s.feed.next, source{}
-	default: // a reload put another in its place
-		s.feed.mu.Unlock()
+	case s.bundles.current.bundles:
+	case s.bundles.next.bundles:
+		old = s.bundles.current
+		s.bundles.current, s.bundles.next = s.bundles.next, bundleSource{}
+	default: // a reload replaced b meanwhile
+		s.bundles.mu.Unlock()
 		return
 	}
-	road, err := s.road.Load().with(engine)
+	snapshot, err := s.snapshot.Load().withPolicy(engine)
 	if err == nil {
-		s.swap(road)
+		s.swapSnapshot(snapshot)
 	}
-	s.feed.mu.Unlock()
-	if err != nil { // a fault of ours: what was in force stays
+	s.bundles.mu.Unlock()
+	if err != nil { // a bug: the policy in force stays
 		s.log.Error("a policy could not be put in force", slog.String("error", err.Error()))
 		return
 	}
-	s.announce()
+	s.updateHealth()
 	closeAll(old)
 }
 
-// swap puts a road in force. feed.mu is held.
-func (s *Service) swap(road *Road) (old *Road) {
-	old = s.road.Swap(road)
-	s.checks.Use(road.Authorizer)
-	s.observe.use(road)
+// swapSnapshot puts a snapshot in force. The caller holds bundles.mu.
+func (s *Service) swapSnapshot(snapshot *Snapshot) (old *Snapshot) {
+	old = s.snapshot.Swap(snapshot)
+	s.checks.Use(snapshot.Authorizer)
+	s.observe.useSnapshot(snapshot)
 	return old
 }
 
-// serving reports whether checks are answered by a policy.
-func (s *Service) serving() bool { return s.ready.Load() && s.road.Load().Policy.Loaded() }
+// serving reports whether a policy answers the checks.
+func (s *Service) serving() bool { return s.ready.Load() && s.snapshot.Load().Policy.Loaded() }
 
-// announce tells gRPC's health service. After its Shutdown that changes nothing.
-func (s *Service) announce() {
+// updateHealth sets the status of gRPC's health service. After its Shutdown that has
+// no effect.
+func (s *Service) updateHealth() {
 	switch {
 	case s.serving():
 		s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
@@ -215,91 +218,92 @@ func (s *Service) announce() {
 	}
 }
 
-// policyChange is what a reload does to the policy.
+// policyChange is a reload's change of the policy, prepared and not yet applied.
 type policyChange struct {
-	engine *policy.Engine // for the new road
-	stays  bool           // engine is the one in force: take what is in force by then
-	from   source         // of the policy from now on
-	fresh  bool           // from was not started yet
-	done   func(keep bool)
+	engine    *policy.Engine // for the new snapshot
+	unchanged bool           // engine is the one in force; if bundles replace it meanwhile, use theirs
+	source    bundleSource   // of the policy after the change
+	unstarted bool           // source was not started yet
+	done      func(keep bool)
 }
 
-// forget undoes what was prepared. A nil change had nothing prepared.
-func (c *policyChange) forget() {
+// discard drops a change that is not applied. It accepts nil.
+func (c *policyChange) discard() {
 	if c != nil && c.done != nil {
 		c.done(false)
 	}
 }
 
-// changePolicy prepares the policy of a changed configuration. Bundles that are
-// configured as before go on with what they have. Others begin beside the
-// policy in force, and that stays until they have something better.
+// changePolicy prepares the policy of a changed configuration. Bundles whose section
+// is the same stay. Others are started beside the policy in force, which stays until
+// they have a complete policy.
 func (s *Service) changePolicy(ctx context.Context, cfg *config.Config) (*policyChange, error) {
 	section := cfg.Policy.Bundles
 	if len(section) == 0 {
 		engine, err := OpenPolicy(ctx, cfg)
 		return &policyChange{engine: engine}, err
 	}
-	s.feed.mu.Lock()
-	from, abandoned := s.feed.next, source{}
-	if s.feed.current.bundles != nil && reflect.DeepEqual(s.feed.current.section, section) {
-		// Before anything can come of it: it is the configuration of the past.
-		from, abandoned = s.feed.current, s.feed.next
-		s.feed.next = source{}
+	s.bundles.mu.Lock()
+	from, abandoned := s.bundles.next, bundleSource{}
+	if s.bundles.current.bundles != nil && reflect.DeepEqual(s.bundles.current.section, section) {
+		// The next ones belong to a configuration that is no longer wanted: they
+		// must not come into force.
+		from, abandoned = s.bundles.current, s.bundles.next
+		s.bundles.next = bundleSource{}
 	}
-	s.feed.mu.Unlock()
+	s.bundles.mu.Unlock()
 	closeAll(abandoned)
 	if from.bundles == nil || !reflect.DeepEqual(from.section, section) {
 		b, err := newBundles(ctx, cfg, s.log)
 		if err != nil {
 			return nil, err
 		}
-		return &policyChange{engine: s.road.Load().Policy, stays: true, from: source{b, section}, fresh: true}, nil
+		return &policyChange{engine: s.snapshot.Load().Policy, unchanged: true, source: bundleSource{b, section}, unstarted: true}, nil
 	}
 	engine, done, err := from.bundles.Rebase(ctx, policyConfig(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	// Until done nothing of these bundles comes into force.
-	s.feed.mu.Lock()
-	stays := s.feed.next.bundles == from.bundles
-	s.feed.mu.Unlock()
+	// Until done is called these bundles activate nothing.
+	s.bundles.mu.Lock()
+	stays := s.bundles.next.bundles == from.bundles
+	s.bundles.mu.Unlock()
 	if stays {
-		engine = s.road.Load().Policy
+		engine = s.snapshot.Load().Policy
 	}
-	return &policyChange{engine: engine, stays: stays, from: from, done: done}, nil
+	return &policyChange{engine: engine, unchanged: stays, source: from, done: done}, nil
 }
 
-// takeRoad swaps the road and where its policy comes from, and returns the old
-// road. What can fail fails before anything is changed.
-func (s *Service) takeRoad(ctx context.Context, road *Road, c *policyChange) (old *Road, err error) {
-	var dropped []source
-	s.feed.mu.Lock()
-	if inForce := s.road.Load().Policy; c.stays && inForce != road.Policy {
-		if road, err = road.with(inForce); err != nil {
-			s.feed.mu.Unlock()
-			c.forget()
+// applySnapshot swaps the snapshot and the bundles of its policy, and returns the old
+// snapshot. An error leaves both as they were.
+func (s *Service) applySnapshot(ctx context.Context, snapshot *Snapshot, c *policyChange) (old *Snapshot, err error) {
+	var dropped []bundleSource
+	s.bundles.mu.Lock()
+	if inForce := s.snapshot.Load().Policy; c.unchanged && inForce != snapshot.Policy {
+		if snapshot, err = snapshot.withPolicy(inForce); err != nil {
+			s.bundles.mu.Unlock()
+			c.discard()
 			return nil, err
 		}
 	}
 	switch {
-	case c.from.bundles == nil:
-		dropped = []source{s.feed.current, s.feed.next}
-		s.feed.current, s.feed.next = source{}, source{}
-	case c.fresh:
-		dropped = []source{s.feed.next}
-		s.feed.next = c.from
+	case c.source.bundles == nil:
+		dropped = []bundleSource{s.bundles.current, s.bundles.next}
+		s.bundles.current, s.bundles.next = bundleSource{}, bundleSource{}
+	case c.unstarted:
+		dropped = []bundleSource{s.bundles.next}
+		s.bundles.next = c.source
 	}
-	old = s.swap(road)
-	s.feed.mu.Unlock()
+	old = s.swapSnapshot(snapshot)
+	s.bundles.mu.Unlock()
 	if c.done != nil {
 		c.done(true)
 	}
-	s.announce()
+	s.updateHealth()
 	closeAll(dropped...)
-	if c.fresh {
-		if err := s.start(ctx, c.from.bundles); err != nil {
-			s.log.Error("the changed bundles can't be had: what was in force stays", slog.String("error", err.Error()))
+	if c.unstarted {
+		if err := s.startDownloads(ctx, c.source.bundles); err != nil {
+			s.log.Error("the changed bundles can't be started: what was in force stays", slog.String("error", err.Error()))
 		}
 	}
 	return old, nil

@@ -230,12 +230,12 @@ func TestOpenWithBundles(t *testing.T) {
 	stand := newStand(t)
 	stand.put(t, "opened")
 	cfg := parse(t, newIssuer(t), stand.section(""))
-	road, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	snapshot, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer road.Close()
-	if revision := road.Policy.Revision(); !strings.HasPrefix(revision, "main@opened,") {
+	defer snapshot.Close()
+	if revision := snapshot.Policy.Revision(); !strings.HasPrefix(revision, "main@opened,") {
 		t.Errorf("the revision is %q", revision)
 	}
 	stand.Close()

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// mismatch is a way in which a caller's protocol is not the listener's. Without
-// a word about it both sides are silent: grpc-go closes the connection, and
+// mismatch is a protocol of a caller that the listener does not speak. Without a log
+// line such a mistake is hard to find: grpc-go closes the connection silently, and
 // Envoy answers every request with 503.
 type mismatch uint8
 
@@ -30,7 +30,7 @@ const (
 	speaksPlaintext
 	speaksTLSWithoutHTTP2
 	handshakeFailed
-	mismatches // how many there are
+	mismatches // their number
 )
 
 // advice says what the caller does, and what to write in Envoy's configuration.
@@ -65,14 +65,14 @@ func protocolOf(start []byte) (m mismatch, sure bool) {
 	return speaksOther, len(start) >= len(preface)
 }
 
-// opening remembers the first bytes of a connection until they are classified.
+// opening holds the first bytes of a connection until they are classified.
 type opening struct {
 	start [8]byte
 	n     int
 	done  bool
 }
 
-// add returns what the bytes so far are; matches as long as it is not sure.
+// add classifies the bytes so far. It returns matches as long as it is not sure.
 func (o *opening) add(b []byte) mismatch {
 	o.n += copy(o.start[o.n:], b)
 	m, sure := protocolOf(o.start[:o.n])
@@ -83,8 +83,8 @@ func (o *opening) add(b []byte) mismatch {
 	return m
 }
 
-// callers reports connections that can't become gRPC, once a minute for each
-// kind: a misconfigured Envoy tries for each request.
+// callers logs connections that can't become gRPC, once a minute for each kind: a
+// misconfigured Envoy connects again for each request.
 type callers struct {
 	log *slog.Logger
 
@@ -113,8 +113,8 @@ func (c *callers) report(m mismatch, from net.Addr, err error) {
 	c.log.Warn(advice[m], attrs...)
 }
 
-// count counts a connection. It returns how many the next line is about, and 0
-// where the last line of the kind is younger than a minute.
+// count counts a connection. It returns 0 if the last line of this kind is younger
+// than a minute, otherwise how many connections the next line stands for.
 func (c *callers) count(m mismatch) (connections int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,7 +127,7 @@ func (c *callers) count(m mismatch) (connections int) {
 	return connections
 }
 
-// shortened bounds what a caller's certificate may add to the log.
+// shortened bounds the text that a caller's certificate can write to the log.
 func shortened(text string) string {
 	const most = 300
 	if len(text) <= most {
@@ -136,7 +136,7 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-// reportingCredentials are TLS credentials that report handshakes that fail.
+// reportingCredentials are TLS credentials that log failed handshakes.
 type reportingCredentials struct {
 	credentials.TransportCredentials
 	callers *callers
@@ -164,7 +164,7 @@ func handshakeMismatch(err error) mismatch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, os.ErrDeadlineExceeded):
 		return matches
-	// No types stand for these: the first is grpc-go's, the second crypto/tls's.
+	// These errors have no types: the first is grpc-go's, the second crypto/tls's.
 	case strings.Contains(err.Error(), "missing selected ALPN property"),
 		strings.Contains(err.Error(), "unsupported application protocols"):
 		return speaksTLSWithoutHTTP2

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxConnections bounds what callers that only connect can make the service
-// hold. An Envoy opens one connection for each of its workers.
+// maxConnections bounds the memory of callers that connect and send nothing. An Envoy
+// opens one connection for each of its workers.
 const maxConnections = 8192
 
-// connections is a listener that knows its open connections: grpc-go does not
-// end those that have not said anything yet before they time out, even in Stop.
+// connections is a listener that knows its open connections: grpc-go's Stop does not
+// end those that have sent nothing yet, until they time out.
 type connections struct {
 	net.Listener
 	log  *slog.Logger
@@ -22,7 +22,7 @@ type connections struct {
 
 	mu    sync.Mutex
 	open  map[net.Conn]struct{}
-	full  bool // told already
+	full  bool // logged already
 	ended bool
 }
 
@@ -30,8 +30,8 @@ func newConnections(l net.Listener, most int, log *slog.Logger, callers *callers
 	return &connections{Listener: l, log: log, most: most, callers: callers, open: map[net.Conn]struct{}{}}
 }
 
-// Accept returns the next connection. Those beyond the bound are closed at
-// once: left waiting they would look like an answer that is slow.
+// Accept returns the next connection. Connections beyond the bound are closed at
+// once: waiting ones would look like slow answers to their callers.
 func (l *connections) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -41,7 +41,7 @@ func (l *connections) Accept() (net.Conn, error) {
 		if c := l.add(conn); c != nil {
 			return c, nil
 		}
-		_ = conn.Close() // nothing was said on it
+		_ = conn.Close() // nothing was sent on it
 	}
 }
 
@@ -63,7 +63,7 @@ func (l *connections) add(conn net.Conn) net.Conn {
 	return &connection{Conn: conn, list: l, opening: opening{done: l.callers == nil}}
 }
 
-// count is how many are open.
+// count returns how many are open.
 func (l *connections) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,18 +76,18 @@ func (l *connections) remove(conn net.Conn) {
 	delete(l.open, conn)
 }
 
-// end closes every connection, whatever is under way on it.
+// end closes every connection and accepts no more.
 func (l *connections) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
 	for conn := range l.open {
-		_ = conn.Close() // what was on it is lost in any case
+		_ = conn.Close() // its calls are lost in any case
 	}
 }
 
-// connection leaves the listener's list when it is closed, and has its first
-// bytes looked at.
+// connection removes itself from the listener's list when it is closed, and reports a
+// protocol mismatch in its first bytes.
 type connection struct {
 	net.Conn
 	list    *connections

@@ -76,11 +76,11 @@ func TestLargeConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := processorTime(t)
-	road, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	snapshot, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer road.Close()
+	defer snapshot.Close()
 	took := processorTime(t) - before
 	t.Logf("%v of the processor (%v for the configuration), %v by the clock", took, read-before, time.Since(start))
 	if limit := 20 * time.Second; took > limit {

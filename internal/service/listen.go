@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// socketMode lets the owner and the group ask: a sidecar shares a group with
-// its Envoy, and nobody else is to use the service as an oracle for tokens.
+// socketMode lets the owner and the group connect: a sidecar shares a group with its
+// Envoy. Nobody else may use the service as an oracle for tokens.
 const socketMode = 0o660
 
 // listen opens "host:port" or "unix:///path".

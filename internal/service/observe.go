@@ -17,14 +17,14 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/jwtverify/jwks"
 )
 
-// observer tells of each check to all that want to know.
+// observer passes the record of each check to the decision log, metrics and traces.
 type observer struct {
 	decisions *decisionlog.Log // nil: off
-	metrics   *metrics.Metrics // nil: nobody can ask for them
+	metrics   *metrics.Metrics // nil: without an admin listener nothing can scrape them
 	tracer    *tracing.Tracer  // nil: off
 }
 
-// newObserver opens what decisions are written to.
+// newObserver opens the decision log and the exporter of traces.
 func newObserver(ctx context.Context, cfg *config.Config, log *slog.Logger, source metrics.Source) (o *observer, err error) {
 	o = &observer{}
 	if cfg.Admin.Listen != "" {
@@ -33,15 +33,15 @@ func newObserver(ctx context.Context, cfg *config.Config, log *slog.Logger, sour
 	if o.tracer, err = tracing.New(ctx, os.Environ(), log); err != nil {
 		return o, fmt.Errorf("tracing: %w", err)
 	}
-	host, _ := os.Hostname() // "" names nobody
+	host, _ := os.Hostname() // "": the label stays empty
 	o.decisions, err = decisionlog.New(cfg.DecisionLog, decisionlog.Options{
 		Console: os.Stdout, Log: log, Labels: map[string]any{"app": "ussoauthz", "id": host},
 	})
 	return o, err
 }
 
-// use is told of each road that is taken.
-func (o *observer) use(r *Road) {
+// useSnapshot is called with each snapshot that comes into force.
+func (o *observer) useSnapshot(r *Snapshot) {
 	o.decisions.Use(r.Policy)
 	if o.metrics != nil {
 		o.metrics.Use(r.Tenants)
@@ -61,10 +61,10 @@ func (o *observer) Observe(ctx context.Context, r *extauthz.Record) {
 	o.decisions.Record(r, trace)
 }
 
-// flushTime bounds what the end of the process waits for records to be written.
+// flushTime bounds how long the end of the process waits for records to be written.
 const flushTime = 2 * time.Second
 
-// close writes what is left.
+// close writes the records that are still buffered.
 func (o *observer) close(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
@@ -81,11 +81,11 @@ func (g gauges) InFlight() int { return g.checks.InFlight() }
 func (g gauges) Connections() int { return g.grpcListener.count() }
 
 func (g gauges) Caches() (c metrics.Caches) {
-	road := g.road.Load()
-	if road.tokens != nil {
-		c.Tokens = metrics.Cache{Entries: road.tokens.Len(), Bytes: road.tokens.Bytes()}
+	snapshot := g.snapshot.Load()
+	if snapshot.tokens != nil {
+		c.Tokens = metrics.Cache{Entries: snapshot.tokens.Len(), Bytes: snapshot.tokens.Bytes()}
 	}
-	decisions := road.Policy.CacheStats()
+	decisions := snapshot.Policy.CacheStats()
 	c.Decisions = metrics.Cache{Entries: decisions.Entries, Bytes: decisions.Bytes}
 	return c
 }
@@ -100,7 +100,7 @@ func (g gauges) LogDropped() int64 {
 func (g gauges) Spans() metrics.Spans { return metrics.Spans(g.observe.tracer.Stats()) }
 
 func (g gauges) Keys() (list []metrics.Keys) {
-	for _, t := range g.road.Load().Tenants.Tenants() {
+	for _, t := range g.snapshot.Load().Tenants.Tenants() {
 		if remote, ok := t.Keys.(*jwks.RemoteKeySet); ok {
 			s := remote.Status()
 			list = append(list, metrics.Keys{Tenant: t.ID, Keys: s.Keys, Fetched: s.Fetched, Fetches: s.Fetches, Failures: s.Failures})
@@ -113,10 +113,10 @@ func (g gauges) Reloads() metrics.Reloads {
 	r := &g.reloads
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return metrics.Reloads{Generation: r.generation, Taken: int64(r.generation - 1), Failed: r.failed, LastOK: r.err == nil, LastTaken: r.taken}
+	return metrics.Reloads{Generation: r.generation, Applied: int64(r.generation - 1), Failed: r.failed, LastOK: r.err == nil, LastApplied: r.applied}
 }
 
-func (g gauges) KeptFailures() int64 { return g.fetcher.StoreFailures() }
+func (g gauges) KeyStoreFailures() int64 { return g.fetcher.StoreFailures() }
 
 func (g gauges) Writers() (list []metrics.Writer) {
 	for _, s := range g.observe.decisions.Stats() {

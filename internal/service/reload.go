@@ -17,39 +17,39 @@ import (
 	"github.com/ussoio/ussoauthz/internal/watch"
 )
 
-// reloads keeps what is to be told of the reloads so far.
+// reloads watches the files of the configuration and records the outcome of reloads.
 type reloads struct {
-	watcher *watch.Watcher // nil: the configuration is no file
-	asked   atomic.Bool    // by Reload: whoever asks is answered
+	watcher   *watch.Watcher // nil: the configuration comes from the environment
+	requested atomic.Bool    // by Reload: its outcome is logged even if nothing changed
 
 	mu         sync.Mutex
 	generation int
 	last       time.Time
-	taken      time.Time // when the configuration in force was
+	applied    time.Time // when the configuration in force was applied
 	failed     int64
 	err        error
 }
 
-// reloadState is what /readyz?verbose tells.
+// reloadState is the part of /readyz?verbose about reloads.
 type reloadState struct {
-	Generation int        `json:"generation"` // how many configurations were taken; the first is 1
+	Generation int        `json:"generation"` // how many configurations were applied; the first is 1
 	Last       *time.Time `json:"last,omitempty"`
-	Error      string     `json:"error,omitempty"` // of the last reload: what was in force stayed in force
+	Error      string     `json:"error,omitempty"` // of the last reload, which then changed nothing
 }
 
-// begin watches from now on, so it comes before the files are read.
-func (r *reloads) begin(cfg *config.Config, patience watch.Config) {
-	r.generation, r.taken = 1, time.Now()
+// start begins to watch. It comes before the files are read, so that no change is missed.
+func (r *reloads) start(cfg *config.Config, patience watch.Config) {
+	r.generation, r.applied = 1, time.Now()
 	if cfg.Path == "" {
 		return
 	}
 	r.watcher = watch.New(patience, watchedFiles(cfg))
-	r.follow(cfg)
+	r.watch(cfg)
 }
 
-// follow makes the files of cfg the watched ones. The configuration file was
-// read already: a change since then has to be seen too.
-func (r *reloads) follow(cfg *config.Config) {
+// watch makes the files of cfg the watched ones. If the configuration file changed
+// since it was read, it triggers a reload.
+func (r *reloads) watch(cfg *config.Config) {
 	r.watcher.Watch(watchedFiles(cfg))
 	if cfg.Stale() {
 		r.watcher.Trigger()
@@ -59,30 +59,30 @@ func (r *reloads) follow(cfg *config.Config) {
 func (r *reloads) state() reloadState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state := reloadState{Generation: r.generation, Last: known(r.last)}
+	state := reloadState{Generation: r.generation, Last: timeOrNil(r.last)}
 	if r.err != nil {
 		state.Error = r.err.Error()
 	}
 	return state
 }
 
-// done reports whether the outcome is worth a line: the same fault again,
-// found by looking again, is none.
-func (r *reloads) done(err error) (news bool) {
+// finish records the outcome of a reload. It returns whether to log it: the same
+// error as last time is logged only if somebody requested the reload.
+func (r *reloads) finish(err error) (report bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	news = r.asked.Swap(false) || err == nil || r.err == nil || err.Error() != r.err.Error()
+	report = r.requested.Swap(false) || err == nil || r.err == nil || err.Error() != r.err.Error()
 	r.last, r.err = time.Now(), err
 	if err == nil {
 		r.generation++
-		r.taken = r.last
+		r.applied = r.last
 	} else {
 		r.failed++
 	}
-	return news
+	return report
 }
 
-// watchedFiles are all files that a configuration is made of.
+// watchedFiles returns all files that a configuration is read from.
 func watchedFiles(cfg *config.Config) []string {
 	files := append([]string{cfg.Path}, cfg.Policy.Paths...)
 	for _, name := range []string{cfg.TLS.CertFile, cfg.TLS.KeyFile, cfg.TLS.ClientCAFile, cfg.Policy.ProtoDescriptor} {
@@ -103,8 +103,8 @@ func watchedFiles(cfg *config.Config) []string {
 	return files
 }
 
-// watch reloads after each change, until ctx ends. The function that it
-// returns waits for the end of a reload under way.
+// watch reloads after each change of a file until ctx ends. The function that it
+// returns stops that, and waits for a reload that is under way.
 func (s *Service) watch(ctx context.Context) (wait func()) {
 	if s.reloads.watcher == nil {
 		return func() {}
@@ -121,22 +121,21 @@ func (s *Service) watch(ctx context.Context) (wait func()) {
 	}
 }
 
-// Reload makes the service read its files again, whether or not they changed:
-// what SIGHUP asks for. It returns at once. Without a configuration file there
-// is nothing to read.
+// Reload makes the service read its files again, whether or not they changed, as
+// SIGHUP does. It returns at once; the outcome is logged. Without a configuration
+// file it only logs a warning.
 func (s *Service) Reload() {
 	if s.reloads.watcher == nil {
 		s.log.Warn("nothing to reload: the configuration comes from the environment")
 		return
 	}
-	s.reloads.asked.Store(true)
+	s.reloads.requested.Store(true)
 	s.reloads.watcher.Trigger()
 }
 
-// FollowLog makes level the one that log.level says, now and after each reload,
-// and dropped the number of the log's lost lines that the metrics tell; nil: none
-// are lost. Call it before Run. Without it, a change of log.level is told to need
-// a restart.
+// FollowLog sets level to the configuration's log.level, now and after each reload.
+// dropped returns how many lines the log has lost, for the metrics; nil: none. Call
+// it before Run. Without it, a change of log.level needs a restart, and the log says so.
 func (s *Service) FollowLog(level *slog.LevelVar, dropped func() int64) {
 	s.level, s.logDropped = level, dropped
 	s.setLevel(s.cfg)
@@ -144,37 +143,36 @@ func (s *Service) FollowLog(level *slog.LevelVar, dropped func() int64) {
 
 func (s *Service) setLevel(cfg *config.Config) {
 	var level slog.Level
-	if s.level != nil && level.UnmarshalText([]byte(cfg.Log.Level)) == nil { // it was checked
+	if s.level != nil && level.UnmarshalText([]byte(cfg.Log.Level)) == nil { // config.Load checked it
 		s.level.Set(level)
 	}
 }
 
-// reload builds a whole new road beside the one in use, and takes it if
-// nothing is wrong with it. A fault changes nothing, and is tried again.
+// reload reads the configuration and puts it in force. After an error everything
+// stays as it was, and the watcher tries again later.
 func (s *Service) reload(ctx context.Context) (ok bool) {
 	start := time.Now()
-	cfg, err := s.take(ctx)
-	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {
-		cfg, err = s.take(ctx)
+	cfg, err := s.loadAndApply(ctx)
+	for again := 0; again < 3 && errors.Is(err, errFilesChanged); again++ {
+		cfg, err = s.loadAndApply(ctx)
 	}
-	news := s.reloads.done(err)
+	changed := s.reloads.finish(err)
 	if err != nil {
-		if news {
-			s.reportFaults(err)
+		if changed {
+			s.logErrors(err)
 		}
 		return false
 	}
-	s.warnOfFixed(cfg)
+	s.warnOfRestart(cfg)
 	s.log.Info("reloaded",
 		slog.Int("tenants", len(cfg.Tenants)),
-		slog.String("policy_revision", s.road.Load().Policy.Revision()),
+		slog.String("policy_revision", s.snapshot.Load().Policy.Revision()),
 		slog.Duration("took", time.Since(start)))
 	return true
 }
 
-func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
-	// A file that makes a parser or a compiler panic must not end a service
-	// that answers.
+func (s *Service) loadAndApply(ctx context.Context) (cfg *config.Config, err error) {
+	// A file that makes a parser or a compiler panic must not end a running service.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("reading the files panicked: %v", r)
@@ -183,37 +181,37 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	if cfg, err = config.Load(s.cfg.Path); err != nil {
 		return nil, err
 	}
-	s.reloads.follow(cfg) // even where it fails below: its files are those to mend
+	s.reloads.watch(cfg) // even if it fails below: the fix comes in these files
 	var certificates *tls.Config
 	var change *policyChange
-	road, err := settled(cfg, func() (*Road, error) {
+	snapshot, err := openIfUnchanged(cfg, func() (*Snapshot, error) {
 		if certificates, err = tlsFiles(cfg).load(); err != nil {
 			return nil, err
 		}
-		// The policy before the keys: it may have faults, and opens nothing.
+		// The policy comes before the keys: it may be wrong, and opens nothing.
 		if change, err = s.changePolicy(ctx, cfg); err != nil {
 			return nil, err
 		}
-		return openRoad(cfg, s.fetcher, change.engine, s.road.Load().Tenants)
+		return openSnapshot(cfg, s.fetcher, change.engine, s.snapshot.Load().Tenants)
 	})
 	if err != nil {
-		change.forget()
+		change.discard()
 		return nil, err
 	}
-	revocations := s.road.Load().revocations
-	if cfg.Revocation != s.road.Load().cfg.Revocation {
+	revocations := s.snapshot.Load().revocations
+	if cfg.Revocation != s.snapshot.Load().cfg.Revocation {
 		revocations = openRevocations(ctx, cfg, s.log)
 	}
-	old, err := s.takeRevoking(ctx, road, revocations, change)
+	old, err := s.applyWithRevocations(ctx, snapshot, revocations, change)
 	if err != nil {
 		return nil, err
 	}
-	// From here on nothing fails.
+	// Nothing fails from here on.
 	if certificates != nil && s.tls.Load() != nil {
 		s.tls.Store(certificates)
 	}
 	s.setLevel(cfg)
-	// After the swap: a source of keys that both have stays open all the time.
+	// After the swap, so that key sets which both snapshots use stay open.
 	old.Close()
 	if old.revocations != revocations {
 		old.revocations.Close()
@@ -221,45 +219,45 @@ func (s *Service) take(ctx context.Context) (cfg *config.Config, err error) {
 	return cfg, nil
 }
 
-// takeRevoking is takeRoad with a list of revocations. On an error it closes
-// what it was given.
-func (s *Service) takeRevoking(ctx context.Context, road *Road, list *revocation.List, change *policyChange) (old *Road, err error) {
-	next, err := road.revoking(list)
+// applyWithRevocations adds the list of revocations and applies the snapshot. On an
+// error it closes both.
+func (s *Service) applyWithRevocations(ctx context.Context, snapshot *Snapshot, list *revocation.List, change *policyChange) (old *Snapshot, err error) {
+	next, err := snapshot.withRevocations(list)
 	if err == nil {
-		old, err = s.takeRoad(ctx, next, change)
+		old, err = s.applySnapshot(ctx, next, change)
 	} else {
-		change.forget()
+		change.discard()
 	}
 	if err != nil {
-		road.Close()
-		if list != s.road.Load().revocations {
+		snapshot.Close()
+		if list != s.snapshot.Load().revocations {
 			list.Close()
 		}
 	}
 	return old, err
 }
 
-// errMoving: what was read may be half of a change.
-var errMoving = errors.New("the files changed while they were read")
+// errFilesChanged: the files may have been read in the middle of a change.
+var errFilesChanged = errors.New("the files changed while they were read")
 
-// settled opens the road of a configuration, or fails with errMoving where a
-// file of it changed since it was read: a mount that is swapped meanwhile must
-// not give the configuration of one state and the policy of the next.
-func settled(cfg *config.Config, open func() (*Road, error)) (*Road, error) {
+// openIfUnchanged calls open, and fails with errFilesChanged if a file of the
+// configuration changed since it was read. A mount that is swapped in between must not
+// combine the configuration of one state with the policy of the next.
+func openIfUnchanged(cfg *config.Config, open func() (*Snapshot, error)) (*Snapshot, error) {
 	files := watchedFiles(cfg)
 	before := watch.Take(files)
-	road, err := open()
+	snapshot, err := open()
 	if moved := cfg.Stale() || watch.Take(files) != before; !moved || cfg.Path == "" {
-		return road, err
+		return snapshot, err
 	}
-	if road != nil {
-		road.Close()
+	if snapshot != nil {
+		snapshot.Close()
 	}
-	return nil, errors.Join(errMoving, err)
+	return nil, errors.Join(errFilesChanged, err)
 }
 
-func (s *Service) reportFaults(err error) {
-	var faults config.Faults
+func (s *Service) logErrors(err error) {
+	var faults config.Errors
 	if !errors.As(err, &faults) {
 		s.log.Error("the reload failed: what was in force stays", slog.String("error", err.Error()))
 		return
@@ -270,18 +268,18 @@ func (s *Service) reportFaults(err error) {
 	}
 }
 
-// fixedLimits are those of the server; the others are the policy's, and change
-// with it.
-func fixedLimits(l config.Limits) config.Limits {
+// serverLimits returns the limits that hold for the process: the policy's change with
+// a reload.
+func serverLimits(l config.Limits) config.Limits {
 	l.MaxQueryNames, l.MaxObjectNames = 0, 0
 	return l
 }
 
-// warnOfFixed tells of changes that only a restart can make true.
-func (s *Service) warnOfFixed(cfg *config.Config) {
+// warnOfRestart logs the changed keys that only a restart applies.
+func (s *Service) warnOfRestart(cfg *config.Config) {
 	level := cfg.Log.Level
 	if s.level != nil {
-		level = s.cfg.Log.Level // it was followed
+		level = s.cfg.Log.Level // FollowLog: it is applied already
 	}
 	for _, fixed := range []struct {
 		key      string
@@ -292,7 +290,7 @@ func (s *Service) warnOfFixed(cfg *config.Config) {
 		{"log.level", s.cfg.Log.Level, level},
 		{"log.format", s.cfg.Log.Format, cfg.Log.Format},
 		{"decision_log", s.cfg.DecisionLog, cfg.DecisionLog},
-		{"limits", fixedLimits(s.cfg.Limits), fixedLimits(cfg.Limits)},
+		{"limits", serverLimits(s.cfg.Limits), serverLimits(cfg.Limits)},
 		{"jwks_dir", s.cfg.JWKSDir, cfg.JWKSDir},
 		{"jwks_deny_private", s.cfg.JWKSDenyPrivate, cfg.JWKSDenyPrivate},
 		{"shutdown", s.cfg.Shutdown, cfg.Shutdown},

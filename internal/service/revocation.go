@@ -9,7 +9,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/revocation"
 )
 
-// openRevocations returns nil where nothing can be revoked.
+// openRevocations returns nil if the configuration has no revocation.
 func openRevocations(ctx context.Context, cfg *config.Config, log *slog.Logger) *revocation.List {
 	if !cfg.Revocation.Enabled() {
 		return nil
@@ -19,15 +19,15 @@ func openRevocations(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 	})
 }
 
-// revoking returns the same road with a list of revocations.
-func (r *Road) revoking(list *revocation.List) (*Road, error) {
+// withRevocations returns a copy of the snapshot with a list of revocations.
+func (r *Snapshot) withRevocations(list *revocation.List) (*Snapshot, error) {
 	next := *r
 	next.revocations = list
-	return next.with(r.Policy)
+	return next.withPolicy(r.Policy)
 }
 
 func (g gauges) Revocations() (list []metrics.Revocations) {
-	for _, s := range g.road.Load().revocations.States() {
+	for _, s := range g.snapshot.Load().revocations.States() {
 		list = append(list, metrics.Revocations{Source: s.Source, Available: s.Available, Entries: s.Entries, LastSync: s.LastSync, Dropped: s.Dropped})
 	}
 	return list

@@ -30,11 +30,11 @@ import (
 // Service is ussoauthz with one configuration. Make one with New, run it once
 // with Run.
 type Service struct {
-	cfg        *config.Config // that it was started with
+	cfg        *config.Config // the one at the start; see warnOfRestart
 	log        *slog.Logger
 	fetcher    *jwks.Fetcher
-	road       atomic.Pointer[Road]
-	feed       feed
+	snapshot   atomic.Pointer[Snapshot]
+	bundles    bundleSources
 	reloads    reloads
 	level      *slog.LevelVar             // nil: the log's level stays
 	logDropped func() int64               // lost lines of the log; nil: there are none
@@ -52,13 +52,14 @@ type Service struct {
 }
 
 // New builds everything that a configuration names and opens the listeners, so
-// that a failed bind fails the process before it reports ready. It waits for
-// no issuer. Call Run or Close afterwards.
+// that a failed bind ends the process before it reports ready. It does not wait for
+// issuers: until its keys arrive a tenant's requests are answered 503. Call Run or
+// Close afterwards. The log may be used concurrently until then.
 func New(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Service, error) {
 	return newService(ctx, cfg, log, watch.Config{Log: log})
 }
 
-func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patience watch.Config) (_ *Service, err error) {
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, watching watch.Config) (_ *Service, err error) {
 	s := &Service{cfg: cfg, log: log, callers: callers{log: log}, health: health.NewServer()}
 	defer func() {
 		if err != nil {
@@ -69,24 +70,24 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	if s.fetcher, err = newFetcher(cfg, log); err != nil {
 		return nil, err
 	}
-	s.reloads.begin(cfg, patience)
-	road, err := s.firstRoad(ctx)
+	s.reloads.start(cfg, watching)
+	snapshot, err := s.initialSnapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cfg = s.cfg
-	if road, err = road.revoking(openRevocations(ctx, cfg, s.log)); err != nil {
+	if snapshot, err = snapshot.withRevocations(openRevocations(ctx, cfg, s.log)); err != nil {
 		return nil, err
 	}
-	s.road.Store(road)
+	s.snapshot.Store(snapshot)
 	if s.observe, err = newObserver(ctx, cfg, log, gauges{s}); err != nil {
 		return nil, err
 	}
-	s.observe.use(road)
+	s.observe.useSnapshot(snapshot)
 	s.checks = extauthz.NewServer(extauthz.ServerConfig{
 		MaxInFlight: cfg.Limits.MaxInFlight, MaxInFlightBytes: int64(cfg.Limits.MaxInFlightBytes), Log: log, Observer: s.observe,
 	})
-	s.checks.Use(road.Authorizer)
+	s.checks.Use(snapshot.Authorizer)
 	if err = s.startBundles(ctx); err != nil {
 		return nil, err
 	}
@@ -96,33 +97,33 @@ func newService(ctx context.Context, cfg *config.Config, log *slog.Logger, patie
 	return s, nil
 }
 
-// firstRoad reads the configuration again where its files change meanwhile. What
-// New was given counts where they go on changing, or never were a file.
-func (s *Service) firstRoad(ctx context.Context) (*Road, error) {
-	open := func() (*Road, error) {
-		engine, err := s.firstPolicy(ctx)
+// initialSnapshot opens the first snapshot. If files change while it reads them, it
+// loads the configuration again, three times at most; then it uses what New was given.
+func (s *Service) initialSnapshot(ctx context.Context) (*Snapshot, error) {
+	open := func() (*Snapshot, error) {
+		engine, err := s.initialPolicy(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return openRoad(s.cfg, s.fetcher, engine, nil)
+		return openSnapshot(s.cfg, s.fetcher, engine, nil)
 	}
-	road, err := settled(s.cfg, open)
-	for again := 0; again < 3 && errors.Is(err, errMoving); again++ {
+	snapshot, err := openIfUnchanged(s.cfg, open)
+	for again := 0; again < 3 && errors.Is(err, errFilesChanged); again++ {
 		fresh, failed := config.Load(s.cfg.Path)
 		if failed != nil {
 			break
 		}
 		s.cfg = fresh
-		s.reloads.follow(fresh)
-		road, err = settled(fresh, open)
+		s.reloads.watch(fresh)
+		snapshot, err = openIfUnchanged(fresh, open)
 	}
-	if errors.Is(err, errMoving) {
+	if errors.Is(err, errFilesChanged) {
 		return open()
 	}
-	return road, err
+	return snapshot, err
 }
 
-// open makes the servers and their listeners.
+// open creates the gRPC and admin servers and their listeners.
 func (s *Service) open() (err error) {
 	options, err := s.serverOptions()
 	if err != nil {
@@ -146,7 +147,7 @@ func (s *Service) open() (err error) {
 	}
 	watched := &s.callers
 	if s.tls.Load() != nil {
-		watched = nil // its credentials report
+		watched = nil // with TLS, reportingCredentials reports callers
 	}
 	s.grpcListener = newConnections(l, maxConnections, s.log, watched)
 	if s.cfg.Admin.Listen != "" {
@@ -155,24 +156,24 @@ func (s *Service) open() (err error) {
 	return err
 }
 
-// serverOptions bound what a caller can make the server hold. Envoy's pings
-// must be allowed: grpc-go's default answers them with GOAWAY. MinTime is well
-// below the shortest interval in use, 5 s, since a ping that the network held
-// up comes closer to the next one.
+// serverOptions bound the memory and connections that a caller can make the server
+// use. Envoy's keepalive pings must be allowed: grpc-go's default answers them with
+// GOAWAY. MinTime is well below the shortest interval in use, 5 s, because a ping that
+// the network delayed arrives close to the next one.
 func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 	options := append(extauthz.ServerOptions(),
 		grpc.MaxRecvMsgSize(int(s.cfg.Limits.MaxRequestBytes)),
 		grpc.MaxConcurrentStreams(1024),
-		// An Envoy that traces hands on its client's tracestate, within 60 KiB
-		// as it comes, and one header beyond our bound ends the connection with
-		// all checks on it.
+		// A tracing Envoy forwards its client's tracestate, up to 60 KiB. A
+		// header list beyond our bound ends the connection with all checks on it,
+		// so the bound is larger.
 		grpc.MaxHeaderListSize(96<<10),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.UnknownServiceHandler(s.observe.metrics.UnknownMethod),
-		// A goroutine for each check starts with a small stack, which grows anew
-		// each time: those that wait for the next check save 5 to 10 % of the
-		// processor's time. They are no bound: beyond them checks have their own.
-		// Larger buffers, shared ones and fixed windows save nothing measurable.
+		// A new goroutine starts with a small stack that each check has to grow.
+		// Workers that stay save 5 to 10% of the processor time. They are no
+		// limit: beyond them gRPC starts a goroutine for each check. Larger or
+		// shared buffers and fixed windows made no measurable difference.
 		grpc.NumStreamWorkers(uint32(32*runtime.GOMAXPROCS(0))), // #nosec G115 -- processors are few
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -192,17 +193,17 @@ func (s *Service) serverOptions() ([]grpc.ServerOption, error) {
 		MinVersion:             tls.VersionTLS12,
 		NextProtos:             []string{"h2"},
 		SessionTicketsDisabled: true, // see listenerTLS.load
-		// Each connection takes what is current: certificates are renewed.
+		// Certificates are renewed: each new connection uses the current ones.
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.tls.Load(), nil },
 	})
 	return append(options, grpc.Creds(reportingCredentials{current, &s.callers})), nil
 }
 
-// Address is where checks are answered; of use where the configuration said
-// port 0.
+// Address returns the address of the gRPC listener, with the port that the system
+// chose if the configuration has port 0.
 func (s *Service) Address() net.Addr { return s.grpcListener.Addr() }
 
-// AdminAddress is where probes are answered, nil where they are switched off.
+// AdminAddress returns the address of the admin listener, nil if it is switched off.
 func (s *Service) AdminAddress() net.Addr {
 	if s.adminListener == nil {
 		return nil
@@ -210,8 +211,10 @@ func (s *Service) AdminAddress() net.Addr {
 	return s.adminListener.Addr()
 }
 
-// Run answers checks until ctx ends, then drains: NOT_SERVING and 503 on
-// /readyz while Envoy looks elsewhere, then no new calls, then none at all.
+// Run answers checks until ctx ends, then drains: it reports NOT_SERVING and 503 on
+// /readyz while Envoy moves to other replicas, then refuses new calls, and ends those
+// that are open after the grace period. It returns nil after a drain, and an error if
+// a listener failed. Call it once.
 func (s *Service) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -226,12 +229,12 @@ func (s *Service) Run(ctx context.Context) error {
 	watching := s.watch(ctx)
 	defer watching()
 	s.ready.Store(true)
-	s.announce()
+	s.updateHealth()
 	s.log.Info("serving",
 		slog.String("listen", s.Address().String()),
 		slog.String("admin", admin),
-		slog.Int("tenants", len(s.road.Load().Tenants.Tenants())),
-		slog.String("policy_revision", s.road.Load().Policy.Revision()))
+		slog.Int("tenants", len(s.snapshot.Load().Tenants.Tenants())),
+		slog.String("policy_revision", s.snapshot.Load().Policy.Revision()))
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)
@@ -241,15 +244,15 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// drain ends in at most the configured drain and grace, even where a call or
-// a connection hangs.
+// drain takes at most shutdown.drain and shutdown.grace, even if a call or a
+// connection hangs.
 func (s *Service) drain(failed <-chan error) {
 	s.log.Info("draining", slog.Duration("drain", s.cfg.Shutdown.Drain), slog.Duration("grace", s.cfg.Shutdown.Grace))
 	s.ready.Store(false)
-	s.health.Shutdown() // NOT_SERVING for every name, and for good
+	s.health.Shutdown() // NOT_SERVING for every name; later changes are ignored
 	select {
 	case <-time.After(s.cfg.Shutdown.Drain):
-	case <-failed: // nobody is served any more
+	case <-failed: // the listeners are gone: nothing to wait for
 	}
 	stopped := make(chan struct{})
 	go func() {
@@ -292,9 +295,9 @@ func (s *Service) Close() {
 	if s.observe != nil {
 		s.observe.close(s.log) // after the last check
 	}
-	if road := s.road.Load(); road != nil {
-		road.Close()
-		road.revocations.Close()
+	if snapshot := s.snapshot.Load(); snapshot != nil {
+		snapshot.Close()
+		snapshot.revocations.Close()
 	}
 	if s.fetcher != nil {
 		s.fetcher.Close()

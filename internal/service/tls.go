@@ -11,12 +11,12 @@ import (
 	"github.com/ussoio/ussoauthz/internal/config"
 )
 
-// listenerTLS names what the gRPC listener's TLS is made of. The zero value is
+// listenerTLS names the files and peers of the gRPC listener's TLS. The zero value is
 // plaintext.
 type listenerTLS struct {
 	Cert, Key string
-	ClientCA  string   // set: callers must show a certificate of it
-	Peers     []string // set: and it must have one of these URI or DNS names
+	ClientCA  string   // set: callers must present a certificate of this CA
+	Peers     []string // set: and it must have one of these URI or DNS names as SAN
 }
 
 func tlsFiles(cfg *config.Config) listenerTLS {
@@ -36,9 +36,9 @@ func (f listenerTLS) load() (*tls.Config, error) {
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2"},
-		// A ticket vouches for a certificate that was verified under the CA of
-		// its day, and tickets outlive a reload that took that CA away. Envoy's
-		// few connections are long: a full handshake costs nothing.
+		// A session ticket vouches for a certificate that was verified under the
+		// CA of its time, and outlives a reload that removes that CA. Envoy's few
+		// connections are long: full handshakes cost nothing.
 		SessionTicketsDisabled: true,
 	}
 	if f.ClientCA == "" {

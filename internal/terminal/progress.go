@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// patience is how long a work may take without a word.
-const patience = time.Second
+// showAfter is how long a work may take without a word.
+const showAfter = time.Second
 
 // Progress tells on a terminal that a work goes on, once it takes more than a
 // second; elsewhere it writes nothing. Call done at the end of the work, before
@@ -20,7 +20,7 @@ func Progress(w io.Writer, what string) (done func()) {
 	start, over, gone := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		tick := time.NewTicker(patience)
+		tick := time.NewTicker(showAfter)
 		defer tick.Stop()
 		shown := false
 		for {

@@ -86,7 +86,7 @@ func (e *events) survey(paths []string) (wanted map[string]bool) {
 		wanted[holder] = true
 		e.files[filepath.Join(holder, filepath.Base(path))] = true
 	}
-	walk(paths, func(name string, info fs.FileInfo, err error) {
+	visitTree(paths, func(name string, info fs.FileInfo, err error) {
 		real, linkErr := filepath.EvalSymlinks(name)
 		switch {
 		case linkErr != nil || info == nil: // missing: the folder above tells when it comes

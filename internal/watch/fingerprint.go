@@ -25,15 +25,15 @@ const (
 // before reading files and an equal one afterwards has read one state of them,
 // not half of a change.
 func Take(paths []string) Fingerprint {
-	f, _ := take(paths)
+	f, _ := fingerprint(paths)
 	return f
 }
 
-// take reads the files. What can't be read is part of the content too, as that
+// fingerprint reads the files. What can't be read is part of the content too, as that
 // which it is: missing, forbidden. whole is false where the bounds cut it.
-func take(paths []string) (_ Fingerprint, whole bool) {
+func fingerprint(paths []string) (_ Fingerprint, whole bool) {
 	sum := sha256.New()
-	whole = walk(paths, func(name string, info fs.FileInfo, err error) {
+	whole = visitTree(paths, func(name string, info fs.FileInfo, err error) {
 		content := sha256.New()
 		var size int64
 		if err == nil && info.Mode().IsRegular() { // a pipe would wait
@@ -60,25 +60,25 @@ func copyFile(w io.Writer, name string) error {
 // visit is told of a file or folder, or of why it can't be looked at.
 type visit func(name string, info fs.FileInfo, err error)
 
-// walk visits each path, and everything in those that are folders but names
+// visitTree visits each path, and everything in those that are folders but names
 // with a leading dot: editors leave some, and Kubernetes its ..data, whose
 // files are reached by their links. Links are followed, as the loader of
 // policies does. It reports whether it saw everything.
-func walk(paths []string, f visit) (whole bool) {
-	w := walker{visit: f, left: maxEntries}
+func visitTree(paths []string, f visit) (whole bool) {
+	w := treeVisitor{visit: f, left: maxEntries}
 	for _, path := range paths {
-		w.walk(path, nil)
+		w.visitPath(path, nil)
 	}
 	return w.left >= 0
 }
 
-type walker struct {
+type treeVisitor struct {
 	visit visit
 	left  int
 }
 
-// walk takes the folders above, so that a link to one of them is no endless way.
-func (w *walker) walk(path string, above []fs.FileInfo) {
+// visitPath takes the folders above, so that a link to one of them is no endless way.
+func (w *treeVisitor) visitPath(path string, above []fs.FileInfo) {
 	if w.left--; w.left < 0 {
 		return
 	}
@@ -97,7 +97,7 @@ func (w *walker) walk(path string, above []fs.FileInfo) {
 	above = append(above[:len(above):len(above)], info)
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), ".") {
-			w.walk(filepath.Join(path, entry.Name()), above)
+			w.visitPath(filepath.Join(path, entry.Name()), above)
 		}
 	}
 }

@@ -27,10 +27,10 @@ type Watcher struct {
 	cfg     Config
 	trigger chan struct{}
 
-	mu    sync.Mutex
-	paths []string
-	last  Fingerprint
-	cut   bool // the bounds were met, and that was told
+	mu        sync.Mutex
+	paths     []string
+	last      Fingerprint
+	truncated bool // the bounds were met, and that was told
 }
 
 // New returns a watcher of paths, as they are now: a change from this moment on
@@ -68,17 +68,17 @@ func (w *Watcher) Watch(paths []string) {
 	defer w.mu.Unlock()
 	if w.paths == nil || !slices.Equal(w.paths, whole) {
 		w.paths = whole
-		w.last = w.look()
+		w.last = w.readPaths()
 	}
 }
 
-// look is take, and tells once where it can't see all. mu is held.
-func (w *Watcher) look() Fingerprint {
-	now, whole := take(w.paths)
-	if !whole && !w.cut {
+// readPaths is take, and tells once where it can't see all. mu is held.
+func (w *Watcher) readPaths() Fingerprint {
+	now, whole := fingerprint(w.paths)
+	if !whole && !w.truncated {
 		w.cfg.Log.Warn("there are too many files to watch: a change of some will not be seen", slog.Int("watched", maxEntries))
 	}
-	w.cut = !whole
+	w.truncated = !whole
 	return now
 }
 
@@ -104,7 +104,7 @@ func (w *Watcher) Run(ctx context.Context, changed func(context.Context) (ok boo
 		// A folder's events begin with the subscription: what happened in a new
 		// one before is found by looking.
 		events.subscribe(w.watched())
-		if w.moved(ctx, events, settled) || due {
+		if w.changed(ctx, events, settled) || due {
 			ok, due, settled = changed(ctx), false, false
 			continue // it may watch other files now
 		}
@@ -121,7 +121,7 @@ func (w *Watcher) wait(ctx context.Context, events *events, tick <-chan time.Tim
 			return false, false
 		case event := <-events.happen:
 			if events.matters(event) {
-				w.settle(ctx, events)
+				w.waitUntilQuiet(ctx, events)
 				return false, true
 			}
 		case err := <-events.lost:
@@ -141,12 +141,12 @@ func (w *Watcher) watched() []string {
 	return w.paths
 }
 
-// moved looks, and remembers what it saw. A change that no event announced may
+// changed looks, and remembers what it saw. A change that no event announced may
 // be half of a write: what counts is what is there after a while.
-func (w *Watcher) moved(ctx context.Context, events *events, settled bool) bool {
+func (w *Watcher) changed(ctx context.Context, events *events, settled bool) bool {
 	before, now := w.compare()
 	if now != before && !settled {
-		w.settle(ctx, events)
+		w.waitUntilQuiet(ctx, events)
 		_, now = w.compare()
 	}
 	w.mu.Lock()
@@ -158,12 +158,12 @@ func (w *Watcher) moved(ctx context.Context, events *events, settled bool) bool 
 func (w *Watcher) compare() (before, now Fingerprint) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.last, w.look()
+	return w.last, w.readPaths()
 }
 
-// settle waits until nothing happened for a while: an editor and a deployment
+// waitUntilQuiet waits until nothing happened for a while: an editor and a deployment
 // write more than once.
-func (w *Watcher) settle(ctx context.Context, events *events) {
+func (w *Watcher) waitUntilQuiet(ctx context.Context, events *events) {
 	limit := time.NewTimer(w.cfg.AtMost)
 	defer limit.Stop()
 	quiet := time.NewTimer(w.cfg.Quiet)

@@ -82,7 +82,7 @@ func loadConfigurations(t *testing.T, manifests []byte) {
 			continue
 		}
 		_, err = config.Parse("ussoauthz.yaml", []byte(text), func(string) (string, bool) { return "", false })
-		var faults config.Faults
+		var faults config.Errors
 		if err != nil && !errors.As(err, &faults) {
 			t.Fatal(err)
 		}

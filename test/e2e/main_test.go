@@ -1,4 +1,4 @@
-// Package e2e runs the whole road: a real Envoy in front of the real binary,
+// Package e2e tests the whole way of a request: a real Envoy in front of the real binary,
 // with real issuers and a real application, all on loopback and on free ports.
 package e2e
 
@@ -82,7 +82,7 @@ type world struct {
 	drains   bool // the service takes its time to end
 }
 
-// start brings the whole road up; change may edit the stack's configuration.
+// start starts the whole stack; change may edit the stack's configuration.
 func start(t testing.TB, change ...func(*world, *stack.Config)) *world {
 	t.Helper()
 	w := &world{issuers: map[string]*jwttest.Issuer{}, servers: map[string]*jwttest.Server{}, recorder: &tour.Recorder{}}

@@ -1,4 +1,4 @@
-// Package stack runs the whole road on loopback, for the demo and the
+// Package stack runs upstream, service and Envoy on loopback, for the demo and the
 // end-to-end tests: ussoauthz and Envoy as real processes. Nothing of it is in
 // the service.
 package stack

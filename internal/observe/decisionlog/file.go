@@ -83,7 +83,7 @@ func (f *file) write(_ context.Context, chunk []byte, count int) (lost int, err 
 // ready makes f.f the file to write n bytes to: a new one where somebody moved
 // or removed it, or where it is full.
 func (f *file) ready(n int) error {
-	if f.f != nil && f.moved() {
+	if f.f != nil && f.replaced() {
 		_ = f.close() // what it holds is written
 	}
 	if f.f == nil {
@@ -97,9 +97,9 @@ func (f *file) ready(n int) error {
 	return nil
 }
 
-// moved compares the open file with the one of its name. So an external
+// replaced compares the open file with the one of its name. So an external
 // logrotate needs no signal, and copytruncate is seen as well.
-func (f *file) moved() bool {
+func (f *file) replaced() bool {
 	is, err := f.f.Stat()
 	if err != nil {
 		return true

@@ -88,8 +88,8 @@ func (l *Log) Use(e *policy.Engine) {
 
 var lines = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
-// maxKept bounds the buffers that the pool keeps: one large input must not stay.
-const maxKept = 64 << 10
+// maxPending bounds the buffers that the pool keeps: one large input must not stay.
+const maxPending = 64 << 10
 
 // Record writes a decision, unless it is an allow that is not in the sample. It
 // keeps nothing of r, and waits for nothing.
@@ -102,7 +102,7 @@ func (l *Log) Record(r *extauthz.Record, trace tracecontext.Context) {
 	for _, p := range l.pipes {
 		p.push(line)
 	}
-	if cap(line) <= maxKept {
+	if cap(line) <= maxPending {
 		*buffer = line
 	}
 	lines.Put(buffer)

@@ -23,12 +23,12 @@ type Buffer struct {
 	count   int
 	ended   bool // nobody takes lines any more
 
-	wake    chan struct{} // a first line is waiting
-	hurry   chan struct{} // half of the memory is full
-	stopped chan struct{}
-	once    sync.Once
-	done    chan struct{}
-	abandon context.CancelFunc // of write's ctx
+	wake     chan struct{} // a first line is waiting
+	flushNow chan struct{} // half of the memory is full
+	stopped  chan struct{}
+	once     sync.Once
+	done     chan struct{}
+	abandon  context.CancelFunc // of write's ctx
 }
 
 // New returns a Buffer that gathers lines for delay, so that a write is worth it,
@@ -39,7 +39,7 @@ func New(limit int, delay time.Duration, write func(ctx context.Context, chunk [
 	ctx, abandon := context.WithCancel(context.Background())
 	b := &Buffer{
 		limit: limit, delay: delay, write: write, filling: make([]byte, 0, firstSize(limit)),
-		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), flushNow: make(chan struct{}, 1),
 		stopped: make(chan struct{}), done: make(chan struct{}), abandon: abandon,
 	}
 	go b.run(ctx)
@@ -67,7 +67,7 @@ func (b *Buffer) Add(line []byte) bool {
 		signal(b.wake)
 	}
 	if before < b.limit/2 && after >= b.limit/2 {
-		signal(b.hurry)
+		signal(b.flushNow)
 	}
 	return true
 }
@@ -113,9 +113,9 @@ func (b *Buffer) run(ctx context.Context) {
 	defer b.abandon()
 	chunk := make([]byte, 0, firstSize(b.limit))
 	for last := false; ; {
-		last = last || b.gather()
+		last = last || b.collect()
 		var count int
-		if chunk, count = b.take(chunk, last); count > 0 {
+		if chunk, count = b.swapBuffers(chunk, last); count > 0 {
 			b.write(ctx, chunk, count)
 		} else if last {
 			return
@@ -123,8 +123,8 @@ func (b *Buffer) run(ctx context.Context) {
 	}
 }
 
-// take swaps the pieces of memory. The last time there is nothing left to take.
-func (b *Buffer) take(empty []byte, last bool) (chunk []byte, count int) {
+// swapBuffers swaps the pieces of memory. The last time there is nothing left to take.
+func (b *Buffer) swapBuffers(empty []byte, last bool) (chunk []byte, count int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	chunk, count = b.filling, b.count
@@ -132,9 +132,9 @@ func (b *Buffer) take(empty []byte, last bool) (chunk []byte, count int) {
 	return chunk, count
 }
 
-// gather waits for lines, and then for more of them. last says that it is the
+// collect waits for lines, and then for more of them. last says that it is the
 // last time.
-func (b *Buffer) gather() (last bool) {
+func (b *Buffer) collect() (last bool) {
 	select {
 	case <-b.wake:
 	case <-b.stopped:
@@ -144,7 +144,7 @@ func (b *Buffer) gather() (last bool) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-b.hurry:
+	case <-b.flushNow:
 	case <-b.stopped:
 		return true
 	}

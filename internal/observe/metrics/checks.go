@@ -108,7 +108,7 @@ func (c *checks) of(r *extauthz.Record) *tally {
 	row := &t.none
 	if r.Tenant != nil {
 		tenant := t.tenants[r.Tenant]
-		if tenant == nil || r.Route+1 >= len(tenant.routes) { // of a road that was replaced
+		if tenant == nil || r.Route+1 >= len(tenant.routes) { // of a snapshot that was replaced
 			return c.tally(key)
 		}
 		place := &tenant.routes[r.Route+1]

@@ -31,9 +31,9 @@ type histogram struct {
 
 // exemplar is an observation of a traced request.
 type exemplar struct {
-	trace tracecontext.Context
-	took  time.Duration
-	at    time.Time
+	trace   tracecontext.Context
+	seconds time.Duration
+	at      time.Time
 }
 
 // exemplarEvery is how long an exemplar stays: what is observed meanwhile costs
@@ -130,7 +130,7 @@ func (h *histogram) observe(took time.Duration, now time.Time, trace tracecontex
 	place := &h.exemplars[cells.classic[i]]
 	if last := place.Load(); last == nil || now.Sub(last.at) >= exemplarEvery {
 		trace.State = "" // it may alias the request
-		place.Store(&exemplar{trace: trace, took: took, at: now})
+		place.Store(&exemplar{trace: trace, seconds: took, at: now})
 	}
 }
 
@@ -206,7 +206,7 @@ func (e *exemplar) dto() *dto.Exemplar {
 	}
 	return &dto.Exemplar{
 		Label:     []*dto.LabelPair{{Name: proto.String("trace_id"), Value: proto.String(string(e.trace.AppendTraceID(nil)))}},
-		Value:     proto.Float64(e.took.Seconds()),
+		Value:     proto.Float64(e.seconds.Seconds()),
 		Timestamp: timestamppb.New(e.at),
 	}
 }

@@ -33,9 +33,9 @@ type state struct{ tenants []string }
 func (state) InFlight() int    { return 3 }
 func (state) Connections() int { return 2 }
 func (state) Reloads() metrics.Reloads {
-	return metrics.Reloads{Generation: 4, Taken: 3, Failed: 2, LastOK: true, LastTaken: time.Unix(1900000000, 0)}
+	return metrics.Reloads{Generation: 4, Applied: 3, Failed: 2, LastOK: true, LastApplied: time.Unix(1900000000, 0)}
 }
-func (state) KeptFailures() int64 { return 2 }
+func (state) KeyStoreFailures() int64 { return 2 }
 func (state) Writers() []metrics.Writer {
 	return []metrics.Writer{{Name: "file", Written: 7, Dropped: map[string]int64{"full": 1}}}
 }

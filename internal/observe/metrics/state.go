@@ -10,11 +10,11 @@ import (
 
 // Source tells, when somebody asks, how the service is.
 type Source interface {
-	InFlight() int       // checks being decided
-	Connections() int    // of Envoys
-	Keys() []Keys        // of each tenant whose keys are fetched
-	KeptFailures() int64 // key sets that could not be kept on disk
-	Reloads() Reloads    // of the configuration
+	InFlight() int           // checks being decided
+	Connections() int        // of Envoys
+	Keys() []Keys            // of each tenant whose keys are fetched
+	KeyStoreFailures() int64 // key sets that could not be kept on disk
+	Reloads() Reloads        // of the configuration
 	Writers() []Writer
 	Revocations() []Revocations
 	Bundles() []Bundle
@@ -33,10 +33,10 @@ type Keys struct {
 
 // Reloads is what became of the configuration's files.
 type Reloads struct {
-	Generation    int       // of the configuration in force; the first is 1
-	Taken, Failed int64     // since the start
-	LastOK        bool      // no newer files wait for being mended
-	LastTaken     time.Time // when the one in force was
+	Generation      int       // of the configuration in force; the first is 1
+	Applied, Failed int64     // since the start
+	LastOK          bool      // no newer files wait for being mended
+	LastApplied     time.Time // when the one in force was
 }
 
 // Writer is what became of the records of the decision log.
@@ -86,22 +86,22 @@ var (
 	inFlight    = desc("ussoauthz_checks_in_flight", "Checks being decided.")
 	connections = desc("ussoauthz_grpc_connections", "Connections of callers.")
 
-	tokensKept     = desc("ussoauthz_token_cache_entries", "Verified tokens in their cache.")
-	tokenBytes     = desc("ussoauthz_token_cache_bytes", "Memory that the cache of verified tokens takes, about.")
-	decisionsKept  = desc("ussoauthz_decision_cache_entries", "Decisions in their cache.")
-	decisionsBytes = desc("ussoauthz_decision_cache_bytes", "Memory that the cache of decisions takes, about.")
+	tokenEntries    = desc("ussoauthz_token_cache_entries", "Verified tokens in their cache.")
+	tokenBytes      = desc("ussoauthz_token_cache_bytes", "Memory that the cache of verified tokens takes, about.")
+	decisionEntries = desc("ussoauthz_decision_cache_entries", "Decisions in their cache.")
+	decisionsBytes  = desc("ussoauthz_decision_cache_bytes", "Memory that the cache of decisions takes, about.")
 
 	keysAge      = desc("ussoauthz_keys_age_seconds", "Time since the last good fetch of a tenant's keys.", "tenant")
 	keysUsable   = desc("ussoauthz_keys", "Usable keys of a tenant.", "tenant")
 	keysFetches  = desc("ussoauthz_keys_fetches_total", "Fetches of a tenant's keys; tenants of one URL share them.", "tenant")
 	keysFailures = desc("ussoauthz_keys_fetch_failures_total", "Fetches of a tenant's keys that brought none.", "tenant")
 
-	keptFailures = desc("ussoauthz_keys_store_failures_total", "Key sets that could not be kept on disk.")
+	keyStoreFailures = desc("ussoauthz_keys_store_failures_total", "Key sets that could not be kept on disk.")
 
-	generation = desc("ussoauthz_config_generation", "Number of the configuration in force; the first is 1.")
-	reloads    = desc("ussoauthz_config_reloads_total", "Reloads of the configuration.", "result")
-	lastOK     = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
-	lastTaken  = desc("ussoauthz_config_last_reload_success_timestamp_seconds", "When the configuration in force was taken.")
+	generation  = desc("ussoauthz_config_generation", "Number of the configuration in force; the first is 1.")
+	reloads     = desc("ussoauthz_config_reloads_total", "Reloads of the configuration.", "result")
+	lastOK      = desc("ussoauthz_config_last_reload_successful", "1 if the last reload was taken, 0 if what was in force stayed.")
+	lastApplied = desc("ussoauthz_config_last_reload_success_timestamp_seconds", "When the configuration in force was taken.")
 
 	spansExported = desc("ussoauthz_spans_exported_total", "Spans of traces that a collector took.")
 	spansDropped  = desc("ussoauthz_spans_dropped_total", "Spans of traces that were dropped, by cause.", "cause")
@@ -130,7 +130,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe is for prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		inFlight, connections, tokensKept, tokenBytes, decisionsKept, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keptFailures, generation, reloads, lastOK, lastTaken, written, dropped, spansExported, spansDropped, logDropped,
+		inFlight, connections, tokenEntries, tokenBytes, decisionEntries, decisionsBytes, keysAge, keysUsable, keysFetches, keysFailures, keyStoreFailures, generation, reloads, lastOK, lastApplied, written, dropped, spansExported, spansDropped, logDropped,
 		revocations, revocationsAvailable, revocationsSynced, revocationsDropped,
 		bundleActivated, bundleChecked, bundleDownloads, bundleFailures, bundleOK,
 	} {
@@ -154,15 +154,15 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(inFlight, float64(s.source.InFlight()))
 	gauge(connections, float64(s.source.Connections()))
 	caches := s.source.Caches()
-	gauge(tokensKept, float64(caches.Tokens.Entries))
+	gauge(tokenEntries, float64(caches.Tokens.Entries))
 	gauge(tokenBytes, float64(caches.Tokens.Bytes))
-	gauge(decisionsKept, float64(caches.Decisions.Entries))
+	gauge(decisionEntries, float64(caches.Decisions.Entries))
 	gauge(decisionsBytes, float64(caches.Decisions.Bytes))
 	r := s.source.Reloads()
 	gauge(generation, float64(r.Generation))
 	gauge(lastOK, flag(r.LastOK))
-	stamp(lastTaken, r.LastTaken)
-	counter(reloads, r.Taken, "success")
+	stamp(lastApplied, r.LastApplied)
+	counter(reloads, r.Applied, "success")
 	counter(reloads, r.Failed, "failure")
 	for _, w := range s.source.Writers() {
 		counter(written, w.Written, w.Name)
@@ -175,7 +175,7 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	counter(spansDropped, spans.Full, "full")
 	counter(spansDropped, spans.Failed, "failed")
 	counter(logDropped, s.source.LogDropped())
-	counter(keptFailures, s.source.KeptFailures())
+	counter(keyStoreFailures, s.source.KeyStoreFailures())
 	for _, r := range s.source.Revocations() {
 		gauge(revocations, float64(r.Entries), r.Source)
 		gauge(revocationsAvailable, flag(r.Available), r.Source)

@@ -76,7 +76,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	lost := lostOf(n, err)
 	e.exported.Add(n - lost)
 	e.failed.Add(lost)
-	e.tell(lost > 0, err)
+	e.reportState(lost > 0, err)
 	return nil
 }
 
@@ -97,7 +97,7 @@ func lostOf(n int64, err error) int64 {
 	return n
 }
 
-func (e *exporter) tell(failed bool, err error) {
+func (e *exporter) reportState(failed bool, err error) {
 	if e.failing.Swap(failed) != failed {
 		if failed {
 			e.log.Error("spans are lost: exporting them fails", slog.String("error", err.Error()))

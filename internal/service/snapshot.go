@@ -14,36 +14,37 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Road is everything that a configuration decides by: one immutable snapshot.
-// A reload makes a new one beside it.
-type Road struct {
+// Snapshot is everything that one configuration decides by: tenants, routes, keys,
+// policy and data. It is immutable: a reload builds another one beside it, and
+// requests use whichever they loaded first, to their end.
+type Snapshot struct {
 	Tenants    *tenants.Directory
 	Policy     *policy.Engine
 	Authorizer *extauthz.Authorizer
 
 	cfg         *config.Config
-	tokens      *jwtverify.Cache // nil: switched off
+	tokens      *jwtverify.Cache // of verified tokens; nil: switched off
 	revocations *revocation.List // nil: off; closed with a fetcher of its own, else by the service
 	fetcher     *jwks.Fetcher    // of its own; nil: the service's
 }
 
-// Open builds the road of a configuration without a server around it: for
-// tools. Keys are fetched behind it, and revocations followed. Close it after
-// use.
-func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, error) {
+// Open builds the snapshot of a configuration without a server around it, for
+// tools. It returns before the keys are fetched: fetching and following revocations
+// go on in the background until Close.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Snapshot, error) {
 	engine, err := OpenPolicy(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	fetcher := jwks.NewFetcher(jwks.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate})
-	r, err := openRoad(cfg, fetcher, engine, nil)
+	r, err := openSnapshot(cfg, fetcher, engine, nil)
 	if err != nil {
 		fetcher.Close()
 		return nil, err
 	}
 	r.fetcher = fetcher
 	if list := openRevocations(ctx, cfg, log); list != nil {
-		revoking, err := r.revoking(list)
+		revoking, err := r.withRevocations(list)
 		if err != nil {
 			list.Close()
 			r.Close()
@@ -54,8 +55,8 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Road, err
 	return r, nil
 }
 
-// newFetcher returns the fetcher of a service, with the key sets that an earlier
-// one kept. Tools ask issuers anew and keep nothing.
+// newFetcher returns the fetcher of a service. With jwks_dir it starts from the key
+// sets that an earlier process persisted. Tools do without: they fetch anew.
 func newFetcher(cfg *config.Config, log *slog.Logger) (*jwks.Fetcher, error) {
 	f := jwks.FetcherConfig{Logger: log, DenyPrivate: cfg.JWKSDenyPrivate}
 	if cfg.JWKSDir != "" {
@@ -67,11 +68,11 @@ func newFetcher(cfg *config.Config, log *slog.Logger) (*jwks.Fetcher, error) {
 	return jwks.NewFetcher(f), nil
 }
 
-// openRoad builds a road with the keys of a fetcher that others may share: a
-// source that they have open keeps its keys. before are the tenants in force, whose
-// keys may serve until new sources answer; nil: none are. Nothing is left open on
-// an error.
-func openRoad(cfg *config.Config, fetcher *jwks.Fetcher, engine *policy.Engine, before *tenants.Directory) (*Road, error) {
+// openSnapshot builds a snapshot whose tenants fetch keys by fetcher. Where another
+// snapshot has the same key URL open, both share its keys. before are the tenants in
+// force, whose keys may serve until a changed key URL answers; nil at the start.
+// On an error everything is closed.
+func openSnapshot(cfg *config.Config, fetcher *jwks.Fetcher, engine *policy.Engine, before *tenants.Directory) (*Snapshot, error) {
 	cache, err := tokenCache(cfg)
 	if err != nil {
 		return nil, err
@@ -80,7 +81,7 @@ func openRoad(cfg *config.Config, fetcher *jwks.Fetcher, engine *policy.Engine, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := (&Road{Tenants: directory, cfg: cfg, tokens: cache}).with(engine)
+	r, err := (&Snapshot{Tenants: directory, cfg: cfg, tokens: cache}).withPolicy(engine)
 	if err != nil {
 		directory.Close()
 		return nil, err
@@ -88,8 +89,8 @@ func openRoad(cfg *config.Config, fetcher *jwks.Fetcher, engine *policy.Engine, 
 	return r, nil
 }
 
-// with returns the same road with another policy.
-func (r *Road) with(engine *policy.Engine) (*Road, error) {
+// withPolicy returns a copy of the snapshot with another policy.
+func (r *Snapshot) withPolicy(engine *policy.Engine) (*Snapshot, error) {
 	c := extauthz.Config{Tenants: r.Tenants, Policy: engine, Headers: identityHeaders(r.cfg), StripToken: !r.cfg.ForwardToken}
 	if r.revocations != nil { // an interface that holds a nil pointer is not nil
 		c.Revocations = r.revocations
@@ -98,15 +99,15 @@ func (r *Road) with(engine *policy.Engine) (*Road, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Road{
+	return &Snapshot{
 		Tenants: r.Tenants, Policy: engine, Authorizer: authorizer,
 		cfg: r.cfg, tokens: r.tokens, revocations: r.revocations, fetcher: r.fetcher,
 	}, nil
 }
 
-// Close releases what is open. A check that still walks this road keeps the
-// keys that it has.
-func (r *Road) Close() {
+// Close ends the fetching of keys that no other snapshot uses. A check that loaded
+// this snapshot before can go on: it holds the keys that it needs.
+func (r *Snapshot) Close() {
 	r.Tenants.Close()
 	if r.fetcher != nil {
 		r.fetcher.Close()
@@ -114,7 +115,7 @@ func (r *Road) Close() {
 	}
 }
 
-// openTenants builds the directory. The caller closes it.
+// openTenants builds the tenants and their directory. The caller closes it.
 func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory, error) {
 	common, faults := tenants.NewRoutes(cfg.Routes)
 	if len(faults) > 0 {
@@ -157,7 +158,7 @@ func openTenants(cfg *config.Config, shared tenants.Shared) (*tenants.Directory,
 	return directory, nil
 }
 
-// tokenCache is nil where the configuration switches it off.
+// tokenCache returns nil if the configuration switches the cache off.
 func tokenCache(cfg *config.Config) (*jwtverify.Cache, error) {
 	if cfg.Caches.Tokens == 0 {
 		return nil, nil
@@ -165,7 +166,7 @@ func tokenCache(cfg *config.Config) (*jwtverify.Cache, error) {
 	return jwtverify.NewCache(int64(cfg.Caches.Tokens))
 }
 
-// policyConfig is the policy's part of a configuration.
+// policyConfig returns the policy's part of a configuration.
 func policyConfig(cfg *config.Config) policy.Config {
 	return policy.Config{
 		Entrypoint:    cfg.Policy.Entrypoint,
@@ -190,12 +191,12 @@ func identityHeaders(cfg *config.Config) extauthz.IdentityHeaders {
 }
 
 // Validate compiles the policy of a configuration whose policy section has no
-// fault. With that, whatever New would build was checked, and nothing was
-// opened: no listener, no key URL and no bundle. Of a policy that comes from
-// bundles it parses the files beside them.
+// errors. After config.Load and Validate everything that New would build has been
+// checked, without a listener, a request to a key URL or a download. If the policy
+// comes from bundles, Validate only parses the local files beside them.
 //
-// It tells what the policy can read, nil where that comes from bundles, and
-// warns of what is accepted but probably not meant.
+// It returns which inputs the policy can read (nil with bundles), and warnings about
+// what is valid but probably a mistake.
 func Validate(ctx context.Context, cfg *config.Config) (analysis *policy.Analysis, warnings []policy.Finding, err error) {
 	if len(cfg.Policy.Bundles) > 0 {
 		if err := policy.Parse(cfg.Policy.Paths); err != nil {

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// maxFaults bounds a report: a file with more faults than that is not a
+// maxErrors bounds a report: a file with more faults than that is not a
 // configuration file, and a message of its size helps nobody.
-const maxFaults = 1000
+const maxErrors = 1000
 
-// Fault is one thing wrong in a configuration: where it is and what to write
+// FieldError is one thing wrong in a configuration: where it is and what to write
 // instead. Its text never holds key material.
-type Fault struct {
+type FieldError struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`  // 0: no line, as for a variable of the environment
 	Field   string `json:"field"` // dotted: "tenants.acme.routes[2].match"; "" is the file as a whole
@@ -21,7 +21,7 @@ type Fault struct {
 }
 
 // Error returns the fault as one line: "ussoauthz.yaml:12: tenants.acme.jwks_url: …".
-func (f Fault) Error() string {
+func (f FieldError) Error() string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {
@@ -39,12 +39,12 @@ func (f Fault) Error() string {
 	return b.String()
 }
 
-// Faults is every fault of a configuration, sorted by file and line. It is an
+// Errors is every fault of a configuration, sorted by file and line. It is an
 // error only where it is not empty; Load never returns an empty one.
-type Faults []Fault
+type Errors []FieldError
 
 // Error returns the faults, one per line.
-func (f Faults) Error() string {
+func (f Errors) Error() string {
 	lines := make([]string, len(f))
 	for i := range f {
 		lines[i] = f[i].Error()
@@ -53,7 +53,7 @@ func (f Faults) Error() string {
 }
 
 // Unwrap returns the single faults, so that errors.As finds a Fault.
-func (f Faults) Unwrap() []error {
+func (f Errors) Unwrap() []error {
 	list := make([]error, len(f))
 	for i := range f {
 		list[i] = f[i]
@@ -61,14 +61,14 @@ func (f Faults) Unwrap() []error {
 	return list
 }
 
-func (f Faults) sort() {
-	slices.SortStableFunc(f, func(a, b Fault) int {
+func (f Errors) sort() {
+	slices.SortStableFunc(f, func(a, b FieldError) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 }
 
 // asError returns the sorted faults as an error, or nil where there is none.
-func (f Faults) asError() error {
+func (f Errors) asError() error {
 	if len(f) == 0 {
 		return nil
 	}
