@@ -1,5 +1,5 @@
 // Package policies holds the Rego that is built into the service: the usso
-// library for policy authors, the policy that serves where the configuration
+// library for policy authors, the policy that decides if the configuration
 // names none, and the schema of what a policy can read.
 //
 // The same files run in stock OPA: `opa test policies/` runs their tests, and
@@ -15,7 +15,7 @@ import "embed"
 var FS embed.FS
 
 // LibraryVersion is the version of package usso: its rule version.
-const LibraryVersion = "1.1.0"
+const LibraryVersion = "1.1.1"
 
 // InputSchema is the file of Schemas that describes input.
 const InputSchema = "schemas/input.json"

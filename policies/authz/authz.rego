@@ -1,11 +1,11 @@
 # METADATA
-# title: The policy that serves where the configuration names none
+# title: The embedded policy, used if the configuration names none
 # description: |
-#   Decides by what the matched route asks for. To decide otherwise, copy this
+#   Decides by the requirements of the matched route. To change it, copy this
 #   file, give it a package of your own and name its rule in policy.entrypoint.
 #
-#   Every requirement is asked for in the positive: a field that is missing, or
-#   of another type than it should be, is a denial.
+#   Each rule states what must hold, never what must not: a field that is
+#   missing or has a wrong type is a denial.
 # scope: package
 package usso.authz
 
@@ -14,12 +14,12 @@ import data.usso
 # METADATA
 # title: The answer to the request
 # description: |
-#   An empty detail stands for the fixed sentence of the reason.
+#   With an empty detail, the answer has the fixed sentence of the reason.
 # scope: document
 # entrypoint: true
 default decision := {"allowed": false, "reason": "policy_denied", "detail": ""}
 
-# The likely case comes first; which requirement failed matters after a denial.
+# The likely case comes first. The other rules only find out which requirement failed.
 decision := {"allowed": true, "reason": "allowed", "detail": ""} if {
 	permitted
 } else := denied("no_route", "") if {
@@ -56,9 +56,9 @@ permitted if {
 	access_granted
 }
 
-# A route always has its pattern. To compare the route itself with null would
-# make the decision depend on all of it, the path's parameters included, and a
-# decision is shared by the requests that it can't tell apart.
+# A route always has its pattern. A comparison of the route itself with null
+# would make the decision depend on all of the route, the path's parameters
+# included, so that fewer requests could share a cached decision.
 has_route if is_string(input.route.match)
 
 lacking_scopes := [scope | some scope in input.route.scopes; not usso.has_scope(scope)] if {
@@ -81,7 +81,7 @@ workspace_fits if input.route.workspace == ""
 
 workspace_fits if usso.same_workspace(named_workspace)
 
-# The workspace that the request is about, from where the route says it is:
+# The workspace that the request is about, from the place that the route names:
 # "{name}" in the path, "header:name" or "query:name".
 named_workspace := input.route.params[name] if {
 	startswith(input.route.workspace, "{")
@@ -89,7 +89,8 @@ named_workspace := input.route.params[name] if {
 	name := trim_suffix(trim_prefix(input.route.workspace, "{"), "}")
 }
 
-# One line alone, in one spelling: servers read X_Org and X.Org as X-Org.
+# The request must have one such header, in one spelling: servers read X_Org and
+# X.Org as X-Org.
 named_workspace := id if {
 	startswith(input.route.workspace, "header:")
 	name := lower(trim_prefix(input.route.workspace, "header:"))
@@ -98,8 +99,8 @@ named_workspace := id if {
 	not regex.match(`[,;]`, id)
 }
 
-# One pair alone: parsers differ on where a name ends and on how it is written,
-# and the service behind might read another one.
+# The request must have one such parameter. Parsers differ on where a name ends
+# and how it is written, so with two the application might read the other one.
 named_workspace := id if {
 	startswith(input.route.workspace, "query:")
 	name := trim_prefix(input.route.workspace, "query:")
@@ -114,9 +115,10 @@ named_workspace := id if {
 
 header_spelling(name) := regex.replace(name, `[^a-z0-9]`, "-")
 
-# "workspace[]", "?workspace", "WORKSPACE", "work.space" and "workspace" with a NUL are read as
-# "workspace" by one parser or another; so is "%u0077orkspace", and with another
-# escape behind it nobody knows.
+# Some parser reads each of these as "workspace": "workspace[]", "?workspace",
+# "WORKSPACE", "work.space", "workspace" with a NUL, "%u0077orkspace". A name
+# with "%u0077" and another escape counts as the same name, whatever it spells:
+# parsers differ on how they decode it.
 same_name(key, name) if without_brackets(unescaped(key)) == without_brackets(unescaped(name))
 
 same_name(key, name) if letters(unescaped(key)) == letters(unescaped(name))

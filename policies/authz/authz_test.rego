@@ -2,7 +2,7 @@ package usso.authz_test
 
 import data.usso.authz
 
-# What a route that asks for nothing but a token looks like.
+# A route that requires nothing but a token.
 plain_route := {
 	"match": "GET /posts/{id}",
 	"params": {},
@@ -85,7 +85,7 @@ test_scopes if {
 	authz.decision == allowed with input as asked(alice, {"scopes": ["update:media/files", "read:posts"]})
 }
 
-# The first one that is missing, in the route's order and not the alphabet's.
+# The answer names the first missing one in the order of the route.
 test_scopes_missing if {
 	answer := denied("insufficient_scope", "Required scope 'write:posts' not found")
 	authz.decision == answer with input as asked(alice, {"scopes": ["read:posts", "write:posts", "admin:posts"]})
@@ -163,8 +163,8 @@ test_workspace_of_the_query if {
 	authz.decision == other_workspace with input as workspace_asked(alice, source, {}, {"query": {"Workspace": ["ws_1"]}})
 }
 
-# A second one in another spelling, or one in another spelling alone, is not the
-# name that the route gives.
+# A second header in another spelling, or one in another spelling alone, is not
+# the header that the route names.
 test_workspace_in_other_spellings if {
 	every key in ["WORKSPACE", "workspace[]", "[workspace", "work[space", "work.space", " workspace", "workspace\u0000x", "%u0077orkspace", "%u0077ork%73pace", "a;workspace"] {
 		authz.decision == other_workspace with input as workspace_asked(alice, "query:workspace", {}, {"query": {"workspace": ["ws_1"], key: ["ws_1"]}})
@@ -178,7 +178,7 @@ test_workspace_in_other_spellings if {
 	}
 }
 
-# Two that have no workspace are not in the same one.
+# A token without a workspace does not match a request without one.
 test_workspace_of_nobody if {
 	nobody := object.union(alice, {"workspace_id": ""})
 	authz.decision == other_workspace with input as workspace_asked(nobody, "{ws}", {"ws": ""}, {})
@@ -208,7 +208,7 @@ test_access_missing if {
 	}
 }
 
-# Of several requirements that fail the first one answers.
+# If several requirements fail, the answer names the first.
 test_order if {
 	every_requirement := [
 		{"scopes": ["no"]},
@@ -244,7 +244,7 @@ test_nothing_is_a_denial if {
 	not authz.decision.allowed with input as {"identity": alice, "route": {"public": true}}
 }
 
-# The fields of a route and of an identity that a decision stands on.
+# The fields of a route and of an identity that decide.
 needed := [
 	["route", "match"],
 	["route", "scopes"],

@@ -1,19 +1,20 @@
-# Routing in a policy, by the patterns of the configuration's routes.
+# Routing in a policy, with the patterns of the configuration's routes.
 package usso
 
 # METADATA
-# title: Does the request fit this pattern?
+# title: Does the request match this pattern?
 # description: |
-#   The patterns are those of `routes`: "GET /posts/{id}", with {name} for one
-#   segment, {name...} for all that are left, {$} for the end after a slash, and
-#   {name}:verb for a last segment with that verb. GET is HEAD too, no method is
-#   every method, and a slash at the end is all that stands below it. The
-#   wildcards of other tools are no pattern: "/admin/*", "/posts/:id".
+#   The patterns are those of `routes`, such as "GET /posts/{id}": {name} matches
+#   one segment, {name...} all remaining ones, {$} the end after a slash, and
+#   {name}:verb a last segment with that verb. GET also matches HEAD, a pattern
+#   without a method matches every method, and a slash at the end matches every
+#   path below it. Wildcards of other tools ("/admin/*", "/posts/:id") are
+#   invalid.
 #
-#   The value is an object of what the wildcards stand for, {} where there are
-#   none. It is undefined where the request does not fit, and for what is no
-#   pattern. Of several patterns that fit none goes first: that is up to the
-#   policy. `routes` choose the most specific one, and cost less.
+#   The value is an object of the wildcards' values, {} if there are none. It is
+#   undefined if the request does not match or the pattern is invalid. If several
+#   patterns match, the policy chooses. `routes` choose the most specific pattern
+#   and cost less.
 # scope: document
 match(pattern) := object.union(params, rest) if {
 	[_, method, path] := regex.find_all_string_submatch_n(`^(?:([^ \t]+)[ \t]+)?/([^ \t\r\n?#]*)$`, pattern, 1)[0]
@@ -24,7 +25,7 @@ match(pattern) := object.union(params, rest) if {
 	well_formed(head, last)
 
 	segments := input.request.segments
-	not "" in array.slice(segments, 0, count(segments) - 1) # no path of ours has "//"
+	not "" in array.slice(segments, 0, count(segments) - 1) # ussoauthz refuses "//" anyway
 	every i, part in head {
 		segment_fits(part, segments[i])
 	}
@@ -43,8 +44,8 @@ method_fits(method) if {
 
 method_fits("GET") if input.request.method == "HEAD"
 
-# Wildcards are whole segments with a name of their own; {$} and {name...} are
-# the end of a pattern, and so is an empty segment.
+# A wildcard is a whole segment, and its name is unique. {$}, {name...} and an
+# empty segment stand only at the end of a pattern.
 well_formed(head, last) if {
 	every part in head {
 		part != ""
@@ -74,7 +75,7 @@ wildcard(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\}$`
 
 remainder(part) := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\.\.\.\}$`, part, 1)[0][1]
 
-# A last segment {name}:verb is a name, a colon and that verb.
+# A last segment {name}:verb matches a name, a colon and that verb.
 with_verb(part) := [name, verb] if {
 	[_, name, verb] := regex.find_all_string_submatch_n(`^\{([\pL_][\pL\p{Nd}_]*)\}:([A-Za-z0-9_-]+)$`, part, 1)[0]
 }
@@ -96,8 +97,8 @@ segment_fits(part, segment) if {
 	urlquery.decode(replace(part, "+", "%2B")) == segment
 }
 
-# What the end of a pattern takes of a path, at least one segment of it: the
-# object of its wildcard.
+# end_of matches the last part of a pattern with the remaining segments of the
+# path, at least one. Its value is an object of the part's wildcard.
 end_of("", left) := {} if count(left) > 0
 
 end_of("{$}", [""]) := {}

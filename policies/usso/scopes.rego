@@ -1,23 +1,22 @@
 # The USSO scope language: [action:]segment/segment[?key=pattern&…].
 #
-# A scope grants what it names and all that stands below it: an action grants
-# every action of a lower level, a path is compared from its end, and segments
-# and filter values are shell patterns. The rules are those of USSO's Python
-# SDK, quirks included, so that a scope means the same at the gateway as in the
-# service behind it.
+# A scope grants what it names and everything below: an action grants every
+# action of a lower level. Paths are compared from their ends; segments and
+# filter values are shell patterns. The rules are those of USSO's Python SDK,
+# quirks included, so that a scope means the same at the gateway as in the
+# application.
 package usso
 
 # METADATA
 # title: Do the token's scopes grant this access?
 # description: |
 #   required is written as a scope: "update:media/files". Without an action it
-#   is read. An empty segment, and the end of "media/", is "*".
+#   is read. An empty segment, also at the end of "media/", means "*".
 #
-#   "read:files?owner=me" names the filters of the request. A scope that has
-#   filters asks for all of its own to be there. Of several filters of the
-#   request each is tried alone, as the SDK does with a dictionary, so a scope
-#   with two filters is never enough. A "?" that no filter follows ("files?",
-#   "files?owner=") denies: what should have been there is missing.
+#   "read:files?owner=me" names filters of the request. A scope with filters
+#   requires all of them. If the request has several filters, each is tried
+#   alone, as the SDK does with a dictionary, so a scope with two filters never
+#   suffices. A "?" without a filter after it ("files?", "files?owner=") denies.
 # scope: document
 default access(_) := false
 
@@ -36,10 +35,10 @@ access(required) if {
 # METADATA
 # title: Do these scopes grant an action on a resource?
 # description: |
-#   The SDK's check_access. resource is a path and taken as it is, action may be
-#   null or "" (read). filters is null, an object whose keys are tried one by
-#   one, or an array of objects of which one must fit; {} and [] deny. strict
-#   asks for paths of equal length.
+#   The SDK's check_access. resource is a path, not decoded. action may be null
+#   or "" (read). filters is null, an object whose keys are tried one by one, or
+#   an array of objects of which one must match; {} and [] deny. strict requires
+#   paths of equal length.
 # scope: document
 default access_to(_, _, _, _, _) := false
 
@@ -74,8 +73,8 @@ levels := {
 	"superadmin": 100,
 }
 
-# No action is read. So is one that nobody knows, on both sides: in USSO's
-# language "write" is no more than "read".
+# A missing or unknown action means read, in scopes and in requirements: in
+# USSO's language "write" grants no more than "read".
 level(action) := object.get(levels, action, levels.read)
 
 parse_scope(scope) := {"action": action, "path": path, "filters": filters} if {
@@ -103,7 +102,7 @@ required_filters(required, filters) := alternatives(filters) if {
 	contains(required, "?")
 } else := [{}]
 
-# What a request may offer: a list of objects, of which one must fit.
+# The alternative filters of a request: a list of objects, of which one must match.
 alternatives(filters) := [{}] if is_null(filters)
 
 alternatives(filters) := [{key: value} | some key, value in filters] if is_object(filters)
@@ -131,7 +130,7 @@ lengths_fit(held, wanted, true) if count(held) == count(wanted)
 
 segment_matches(i, _, patterns) if i >= count(patterns)
 
-# A request that leaves a segment open is asking for any, but not at its end.
+# An open segment of the requirement ("" or "*") matches any, except the last one.
 segment_matches(i, segment, _) if {
 	i > 0
 	segment in {"", "*"}
@@ -139,8 +138,8 @@ segment_matches(i, segment, _) if {
 
 segment_matches(i, segment, patterns) if fnmatch(segment, patterns[i])
 
-# What the request's path does not reach has to be "*" throughout, but only
-# where a wildcard was met before: "media/files" grants "files", "media/*" does not.
+# If the scope's path is longer and the compared part has a wildcard, every
+# remaining segment must be "*": "media/files" grants "files", "media/*" does not.
 rest_matches(compared, _) if {
 	every pattern in compared {
 		not contains(pattern, "*")
@@ -159,8 +158,8 @@ filters_match(held, given) if {
 	}
 }
 
-# A filter's value as Python's str() writes it. Fractions have no text here and
-# fit no pattern: no two languages agree on how to write them.
+# A filter's value as Python's str() writes it. Fractions match no pattern, since
+# languages differ on how to write them.
 text_of(value) := value if is_string(value)
 
 text_of(value) := text if {
@@ -175,8 +174,8 @@ text_of(value) := "False" if value == false
 
 text_of(value) := "None" if is_null(value)
 
-# A query as Python's parse_qs reads it: "&" alone separates, a pair without a
-# value is dropped, and the first of several values of one key is kept.
+# A query as Python's parse_qs reads it: only "&" separates, pairs without a
+# value are dropped, and of several values of one key the first counts.
 parse_query(query) := object.union_n(array.reverse([{unquote(key): unquote(value)} |
 	some pair in split(query, "&")
 	[key, value] := cut(pair, "=")
@@ -188,7 +187,7 @@ unquote(text) := concat("", [decoded(part) | some part in regex.find_n(escapes, 
 	contains(spaced, "%")
 } else := replace(text, "+", " ")
 
-# One escaped character, or an escaped piece that is no UTF-8, or plain text.
+# One escaped character, escaped bytes that are not UTF-8, or plain text.
 escapes := concat("|", [utf8, broken_utf8, `[^%]+`, `%`])
 
 utf8 := concat("|", [
@@ -202,8 +201,8 @@ utf8 := concat("|", [
 	`%[Ff]4%8[0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){2}`,
 ])
 
-# The longest beginning of a character that breaks off is one U+FFFD, as is any
-# other byte that can't stand where it does.
+# Each incomplete character becomes one U+FFFD, and so does each other invalid
+# byte.
 broken_utf8 := concat("|", [
 	`%[Ee]0%[ABab][0-9A-Fa-f]`,
 	`%[Ee][1-9A-Ca-cEFef]%[89ABab][0-9A-Fa-f]`,
@@ -225,9 +224,9 @@ decoded(part) := part if {
 # METADATA
 # title: Does a text match a shell pattern?
 # description: |
-#   Python's fnmatch, case-sensitive: "*" is any text ("/" included), "?" one
-#   character, "[a-z]" one of a class, "[!a-z]" one outside of it. "^" means
-#   nothing in a class, a "[" that is not closed is itself.
+#   Python's fnmatch, case-sensitive: "*" matches any text ("/" included), "?"
+#   one character, "[a-z]" one of a class, "[!a-z]" one outside of it. "^" has no
+#   meaning in a class, and a "[" that is not closed matches itself.
 # scope: document
 default fnmatch(_, _) := false
 
@@ -257,8 +256,7 @@ piece(token) := ".*" if {
 	count(token) > 1
 } else := regex.replace(token, `[\\.+()|\[\]{}^$]`, `\$0`)
 
-# A class is a list of characters and ranges. A range that runs backwards is
-# left out.
+# A class is a list of characters and ranges. Backward ranges are dropped.
 class(content) := class_regex(negated, members) if {
 	items := regex.find_n(`(?s).-.|.`, trim_prefix(content, "!"), -1)
 	forwards := [item | some item in items; not backwards(item)]
@@ -270,8 +268,8 @@ backwards(item) if {
 	substring(item, 0, 1) > substring(item, 2, 1)
 }
 
-# Python leaves backwards ranges out before it looks for the "!": in [b-a!x]
-# the "!" comes to stand first, and negates.
+# Python drops backward ranges before it looks for "!": in [b-a!x] the "!" is
+# then the first character, and negates.
 marked(negated, members) := [true, array.concat(after_mark(members[0]), rest)] if {
 	not negated
 	startswith(members[0], "!")

@@ -28,7 +28,7 @@ test_access_with_filters if {
 	# Each filter is tried alone.
 	usso.access("read:notes?a=1&b=2") == false with input.identity as owner
 
-	# A "?" promises a filter.
+	# A "?" must be followed by a filter.
 	everything := {"scopes": ["*:*"]}
 	usso.access("read:notes") with input.identity as everything
 	usso.access("read:notes?") == false with input.identity as everything

@@ -1,28 +1,28 @@
 # METADATA
 # title: USSO library
 # description: |
-#   Questions about the identity of the current request, to be asked as
+#   Functions about the identity of the current request, called as
 #   data.usso.has_scope("read:posts"). Without a token input.identity is null,
-#   and the answer to every question is false.
+#   and all of them are false.
 #
-#   An argument that is undefined makes a call undefined, as everywhere in
-#   Rego: below `not` that counts as true. Ask for what must hold.
+#   An undefined argument makes a call undefined, as everywhere in Rego, and
+#   `not` turns undefined into true. Write an allow as what must hold.
 # scope: package
 package usso
 
 # METADATA
 # title: The version of this library
 # description: |
-#   A change of what a rule answers raises the first number, a new rule the
-#   second, anything else the third.
+#   A change in the value of a rule increments the first number, a new rule the
+#   second, any other change the third.
 # scope: document
-version := "1.1.0"
+version := "1.1.1"
 
 # METADATA
 # title: Is there a verified token?
 # description: |
-#   Looks at the scopes, which every identity has (an empty list, at the least):
-#   a decision that reads no more of the identity can be shared by more requests.
+#   Reads only the scopes, which every identity has (an empty list at least). The
+#   less of the identity a policy reads, the more requests share its decisions.
 # scope: document
 default is_authenticated := false
 
@@ -30,7 +30,7 @@ is_authenticated if is_array(input.identity.scopes)
 
 # METADATA
 # title: Does the token have this scope, by its exact name?
-# description: Names are compared as they are. For levels and wildcards there is access.
+# description: Compares exact names. For levels and wildcards use access.
 # scope: document
 default has_scope(_) := false
 
@@ -38,7 +38,7 @@ has_scope(scope) if scope in input.identity.scopes
 
 # METADATA
 # title: Does the token have at least one of these scopes?
-# description: An empty list has none to offer, so the answer is false.
+# description: False for an empty list.
 # scope: document
 default has_any_scope(_) := false
 
@@ -49,7 +49,7 @@ has_any_scope(scopes) if {
 
 # METADATA
 # title: Does the token have all of these scopes?
-# description: An empty list asks for no more than a token.
+# description: An empty list requires only a token.
 # scope: document
 default has_all_scopes(_) := false
 
@@ -63,7 +63,7 @@ has_all_scopes(scopes) if {
 
 # METADATA
 # title: Does the token have this role?
-# description: Roles are compared by their exact names.
+# description: Compares exact names.
 # scope: document
 default has_role(_) := false
 
@@ -71,7 +71,7 @@ has_role(role) if role in input.identity.roles
 
 # METADATA
 # title: Does the token have at least one of these roles?
-# description: An empty list has none to offer, so the answer is false.
+# description: False for an empty list.
 # scope: document
 default has_any_role(_) := false
 
@@ -82,7 +82,7 @@ has_any_role(roles) if {
 
 # METADATA
 # title: Does the token have all of these roles?
-# description: An empty list asks for no more than a token.
+# description: An empty list requires only a token.
 # scope: document
 default has_all_roles(_) := false
 
@@ -97,7 +97,7 @@ has_all_roles(roles) if {
 # METADATA
 # title: Does the token belong to this workspace?
 # description: |
-#   A token without a workspace belongs to none: "" is nobody's workspace.
+#   A token without a workspace belongs to none, and "" is always false.
 # scope: document
 default same_workspace(_) := false
 
@@ -107,7 +107,7 @@ same_workspace(id) if {
 	id == input.identity.workspace_id
 }
 
-# `every` holds for what has no elements, and a string has none.
+# `every` is true for anything without elements, and a string has none.
 is_list(value) if is_array(value)
 
 is_list(value) if is_set(value)

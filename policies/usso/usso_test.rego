@@ -73,7 +73,7 @@ test_without_a_token_all_is_false if {
 	{false} == {answer | some answer in answers_without_token} with input as {}
 }
 
-# A wrong type is false, and no error.
+# An argument of a wrong type gives false, not an error.
 test_what_is_no_question if {
 	every value in [null, 7, true, "", "read:posts", {}, {"a": "read:posts"}] {
 		usso.has_all_scopes(value) == false with input.identity as alice

@@ -1,9 +1,9 @@
 # METADATA
-# title: Looking into the body
+# title: Rules about the body
 # description: |
-#   Envoy has to send it: with_request_body {max_request_bytes: 8192,
-#   allow_partial_message: true} in the filter. A body that was cut is null here,
-#   and is refused: what can't be read can't be judged.
+#   Envoy has to send the body: with_request_body {max_request_bytes: 8192,
+#   allow_partial_message: true} in the filter. If Envoy cuts a body, parsed_body
+#   is null, and this policy denies the request.
 # scope: package
 package example.body_inspection
 
@@ -25,7 +25,7 @@ transfer if {
 	input.request.plain_segments[0] == "transfers" # /Transfers;x too
 }
 
-# Asked in the positive: an amount that is missing, or is text, is no small one.
+# States what must hold: a missing amount, or one that is a string, is denied.
 transferable if {
 	is_number(input.parsed_body.amount)
 	input.parsed_body.amount > 0

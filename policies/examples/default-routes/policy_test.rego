@@ -1,6 +1,6 @@
 package example.default_routes_test
 
-# The embedded policy, asked with routes as input has them.
+# The embedded policy, with routes as they appear in input.
 decision := data.usso.authz.decision
 
 bare := {
@@ -51,7 +51,7 @@ test_access if {
 
 test_no_route if decision.reason == "no_route" with input.route as null with input.identity as alice
 
-# A second workspace in another spelling, which the service behind might read.
+# A second workspace in another spelling, which the application might read.
 test_hostile_requests if {
 	every query in [{"workspace": ["ws_1", "ws_2"]}, {"workspace": ["ws_1"], "workspace[]": ["ws_2"]}, {"workspace": ["ws_1"], "q": [";workspace=ws_2"]}] {
 		decision.reason == "workspace_mismatch" with input.route as asks({"workspace": "query:workspace"})

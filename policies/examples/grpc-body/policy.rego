@@ -1,9 +1,9 @@
 # METADATA
-# title: Looking into a gRPC message
+# title: Rules about a gRPC message
 # description: |
-#   Envoy has to send it as bytes: with_request_body {max_request_bytes: 65536,
-#   pack_as_bytes: true} in the filter. Names are in camelCase, 64-bit numbers
-#   are text, and a field without a value is not there.
+#   Envoy has to send the body as bytes: with_request_body {max_request_bytes:
+#   65536, pack_as_bytes: true} in the filter. Names are in camelCase, 64-bit
+#   numbers are strings, and fields without a value are missing.
 # scope: package
 package example.grpc_body
 
@@ -22,7 +22,8 @@ decision := data.usso.authz.decision if {
 	usso.has_role("editor")
 } else := {"allowed": false, "reason": "published", "detail": "To publish needs the role 'editor'"}
 
-# In plain_segments, which is lower-case, /shop.v1.Posts/Create/ is the same.
+# plain_segments is lower-case, and empty segments are left out here: this also
+# matches /shop.v1.Posts/Create/.
 creates if [segment | some segment in input.request.plain_segments; segment != ""] == ["shop.v1.posts", "create"]
 
 sells if input.parsed_body.published

@@ -47,7 +47,7 @@ test_no_grpc if {
 	decision.reason == "no_route"
 }
 
-# The list names what is allowed, letter by letter.
+# The list of open methods is compared exactly.
 test_hostile_requests if {
 	every call in [
 		["grpc.health.v1.health", "Check"],

@@ -1,9 +1,9 @@
 # METADATA
-# title: Browsers go to the login page
+# title: A redirect of browsers to the login page
 # description: |
-#   Who has no token and asks for a page is redirected; scripts and API clients
-#   get the 401 that they understand. A token that is invalid or expired never
-#   reaches a policy: it is a 401 for all.
+#   A browser that requests a page without a token is redirected; scripts and API
+#   clients get a 401. A request with an invalid or expired token never reaches a
+#   policy: it gets a 401 from every client.
 # scope: package
 package example.login_redirect
 
@@ -28,6 +28,6 @@ browser if {
 	contains(input.request.headers.accept, "text/html")
 }
 
-# The way back is a path of the same host, and escaped: a client that chooses
-# its path can't choose where the login page leads.
+# The login page returns to an escaped path of the same host. A client that
+# chooses the path of its request can't redirect to another host.
 location := concat("", [data.login.page, "?next=", urlquery.encode(input.request.path)])

@@ -48,8 +48,8 @@ test_logged_in if {
 	decision.allowed
 }
 
-# The way back stays a path of this host, and a page that names no text/html for
-# itself is no browser's.
+# The login page returns to a path of this host. A client that does not accept
+# text/html is not a browser.
 test_hostile_requests if {
 	every path in ["/@evil.example", "/x?next=https://evil.example", "/a&next=/b", "/a#b"] {
 		decision := decide(ask("GET", "text/html", path))

@@ -1,9 +1,9 @@
 # METADATA
 # title: Routing in the policy
 # description: |
-#   For rules that the routes of a configuration can't say. Patterns are theirs,
-#   and what a wildcard stands for is at hand. Every rule that fits allows: a
-#   broad pattern opens what a narrow one beside it guards.
+#   For rules that the routes of a configuration can't express. The patterns are
+#   the same; match returns the values of the wildcards. If any rule allows, the
+#   request is allowed: a broad pattern opens what a narrower one guards.
 # scope: package
 package example.own_routes
 
@@ -27,14 +27,14 @@ permitted if {
 	usso.has_scope("read:posts")
 }
 
-# A profile is its owner's.
+# Only its owner can change a profile.
 permitted if {
 	params := usso.match("PUT /users/{user}")
 	params.user == input.identity.user_id
 }
 
-# What belongs to a workspace: the files of it and all below them. What is closed
-# is found in plain_segments, where /Private;x is private as well.
+# Members of a workspace can read and write its files, except private ones. The
+# exception goes by plain_segments, where /Private;x is "private" too.
 permitted if {
 	params := usso.match("/workspaces/{workspace}/files/{path...}")
 	usso.same_workspace(params.workspace)

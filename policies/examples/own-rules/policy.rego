@@ -1,8 +1,8 @@
 # METADATA
-# title: Rules of one's own beside the routes
+# title: Rules in addition to the routes
 # description: |
-#   The routes of the configuration are asked first, and what they refuse stays
-#   refused. What they allow has to pass the rules below as well.
+#   The routes of the configuration decide first. A request that they deny stays
+#   denied; a request that they allow must also pass the rules below.
 # scope: package
 package example.own_rules
 
@@ -20,8 +20,8 @@ decision := routes if {
 
 routes := data.usso.authz.decision
 
-# Servers differ on what a path is: /posts/1/, /Posts/1 and /posts/1;x may all be
-# the post 1. A denial goes by plain_segments, where none of that is left.
+# Servers may route /posts/1/, /Posts/1 and /posts/1;x to the same post. So a
+# denial goes by plain_segments, where these spellings are equal.
 deletes_post if {
 	input.request.method == "DELETE"
 	[segment | some segment in input.request.plain_segments; segment != ""] = ["posts", _]

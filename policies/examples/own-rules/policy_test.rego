@@ -36,7 +36,7 @@ test_both_allow if {
 	own_rules.decision.allowed with input as ask("PUT", ["write:posts"], [])
 }
 
-# What servers may read as the post 1: the path as it was sent differs.
+# Paths that servers may route to the post 1.
 test_hostile_paths if {
 	every path in [["posts", "1"], ["posts", "1", ""]] {
 		question := object.union(ask("DELETE", ["write:posts"], []), {"request": {"plain_segments": path, "segments": ["Posts", "1;x", ""]}})

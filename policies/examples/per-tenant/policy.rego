@@ -1,7 +1,7 @@
 # METADATA
-# title: What each tenant has paid for
+# title: Features of each tenant's plan
 # description: |
-#   One policy for all tenants, and a line of data for each. input.tenant is the
+#   One policy for all tenants, with a line of data for each. input.tenant is the
 #   tenant that was selected before any token was read.
 # scope: package
 package example.per_tenant
@@ -15,8 +15,8 @@ decision := data.usso.authz.decision if {
 	}
 } else := {"allowed": false, "reason": "not_in_plan", "detail": "The plan does not have this feature", "http_status": 402}
 
-# The first segment names the feature, where it is one that costs: as it was
-# sent, and as servers may read it (/Exports, /exports;x).
+# The paid features that the first segment names: as it was sent, and as servers
+# may read it (/Exports, /exports;x).
 features contains name if {
 	some segments in [input.request.segments, input.request.plain_segments]
 	name := segments[0]

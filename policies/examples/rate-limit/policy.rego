@@ -1,8 +1,8 @@
 # METADATA
 # title: Metadata for Envoy's rate limits
 # description: |
-#   Envoy puts dynamic_metadata under its filter's name, where a rate limit's
-#   action finds it:
+#   Envoy stores dynamic_metadata under the name of its filter. This action of a
+#   rate limit reads it there:
 #   metadata: {descriptor_key: who, metadata_key: {key:
 #   envoy.filters.http.ext_authz, path: [{key: rate}, {key: who}]}}
 # scope: package
@@ -17,8 +17,8 @@ decision := object.union(data.usso.authz.decision, {"dynamic_metadata": {"rate":
 	"per_minute": data.rates[plan],
 }}})
 
-# A verified user, or all of a tenant's strangers together: an address that a
-# client can choose is no key.
+# The verified user, or one key for all requests of a tenant without a token:
+# clients could choose any other key, such as an address, themselves.
 who := concat("/", [input.tenant.id, input.identity.user_id]) if {
 	input.identity.user_id != ""
 } else := concat("/", [input.tenant.id, "anonymous"])

@@ -33,7 +33,7 @@ test_denials_count_too if {
 	decision.dynamic_metadata.rate.who == "acme/anonymous"
 }
 
-# Nothing that a client chooses is a key: no header, no address, no path.
+# The key contains nothing that a client chooses: no header, no address, no path.
 test_hostile_requests if {
 	every request in [
 		{"headers": {"x-user-id": "user:2", "x-forwarded-for": "10.0.0.1", "x-tenant-id": "globex"}},

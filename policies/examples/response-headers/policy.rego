@@ -1,9 +1,9 @@
 # METADATA
-# title: Headers for the upstream and for the client
+# title: Headers for the upstream (the application) and for the client
 # description: |
 #   headers go to the upstream on an allow and to the client on a denial;
-#   response_headers_to_add go to the client on an allow. Identity headers are
-#   none of a policy's business: to name one is a policy_error.
+#   response_headers_to_add go to the client on an allow. A policy that names an
+#   identity header is a policy_error.
 # scope: package
 package example.response_headers
 

@@ -1,8 +1,8 @@
 # METADATA
-# title: Writing in opening hours alone
+# title: Changes only during opening hours
 # description: |
-#   The hours are data, so that they change without the policy. A decision that
-#   asks for the time is made anew for each request.
+#   The hours are data, so they can change without the policy. ussoauthz does not
+#   cache the decisions of a policy that reads the time.
 # scope: package
 package example.time_of_day
 
@@ -17,7 +17,7 @@ decision := data.usso.authz.decision if {
 
 reads if input.request.method in {"GET", "HEAD", "OPTIONS"}
 
-# The time is an argument: a test asks for any.
+# The time is an argument, so that tests can pass any.
 open_at(ns) if {
 	at := [ns, data.opening.zone]
 	time.weekday(at) in data.opening.days

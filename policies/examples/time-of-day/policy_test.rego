@@ -50,7 +50,7 @@ test_writing_at_noon if {
 	decision.allowed
 }
 
-# A method that only looks like reading is writing.
+# Only the exact names of reading methods are reading.
 test_hostile_requests if {
 	every method in ["get", "GET ", "PROPFIND", "", "DELETE"] {
 		decision := time_of_day.decision with input as {
