@@ -97,8 +97,8 @@ func (s *claimSet) find(ref claimRef) (text string, found bool) {
 		return lookUp(s.members, ref.name)
 	}
 	text = s.raw
-	for _, token := range ref.path {
-		if text, found = child(text, token); !found {
+	for _, step := range ref.path {
+		if text, found = child(text, step); !found {
 			return "", false
 		}
 	}
@@ -114,14 +114,14 @@ func lookUp(members []member, name string) (text string, found bool) {
 	return "", false
 }
 
-// child returns the member of an object, or the element of an array, that one reference
-// token of a JSON pointer selects.
-func child(text, token string) (string, bool) {
+// child returns the member of an object, or the element of an array, that one step of a JSON
+// pointer selects.
+func child(text, step string) (string, bool) {
 	switch text[0] {
 	case '{':
-		return lookUp(membersOf(text), token)
+		return lookUp(membersOf(text), step)
 	case '[':
-		if i, ok := index(token); ok {
+		if i, ok := index(step); ok {
 			if list := elements(text); i < len(list) {
 				return list[i], true
 			}
@@ -131,9 +131,9 @@ func child(text, token string) (string, bool) {
 }
 
 // index parses an array index, which has no sign and no leading zeros (RFC 6901, 4).
-func index(token string) (i int, ok bool) {
-	i, err := strconv.Atoi(token)
-	return i, err == nil && i >= 0 && strconv.Itoa(i) == token
+func index(step string) (i int, ok bool) {
+	i, err := strconv.Atoi(step)
+	return i, err == nil && i >= 0 && strconv.Itoa(i) == step
 }
 
 const whitespace = " \t\r\n"

@@ -92,7 +92,7 @@ func (v *Verifier) Prove(ctx context.Context, token string) (*Identity, *Proof, 
 	if err != nil {
 		return nil, nil, err
 	}
-	// 4. The key: the one that the header names, if it was fixed to alg.
+	// 4. The key: the one that the header names, if it is bound to alg.
 	key, err := v.find(ctx, head.kid, alg)
 	if err != nil {
 		return nil, nil, err
@@ -183,11 +183,11 @@ func decodeHeader(segment string) (header, error) {
 
 // appendDecoded decodes a segment and appends it to buf.
 func appendDecoded(buf []byte, name string, segment []byte) ([]byte, error) {
-	all, err := segmentEncoding.AppendDecode(buf, segment)
+	decoded, err := segmentEncoding.AppendDecode(buf, segment)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is not canonical base64url", ErrMalformed, name)
 	}
-	return all, nil
+	return decoded, nil
 }
 
 // algorithm refuses what the tenant does not allow before a key is looked up: a token

@@ -29,7 +29,8 @@ var layers = [][]string{
 	{"pkg/policy", "pkg/tenants"},
 	// The whole decision, and the middleware for services behind it.
 	{"pkg/extauthz", "pkg/httpauth"},
-	{"internal"},
+	// What the service is made of; beside it what only development and what only tests use.
+	{"internal", "internal/dev", "internal/testkit"},
 	{"cmd", "test"},
 }
 
@@ -160,6 +161,10 @@ func TestWrongDirectionsAreFound(t *testing.T) {
 		{"pkg/jwtverify/jwks", "pkg/jwtverify/jwttest", false},
 		{"pkg/tenants", "pkg/policy", false},
 		{"pkg/extauthz", "internal/config", false},
+		{"internal/service", "internal/observe/metrics", true},
+		{"internal/service", "internal/dev/upstream", false},
+		{"internal/dev/stack", "internal/config", false},
+		{"cmd/ussodev", "internal/dev/stack", true},
 		{"internal/service", "cmd/ussoauthz", false},
 		{"pkg/answers", "pkg/fairshare", false},
 		{"tools/new", "pkg/answers", false},
@@ -167,6 +172,30 @@ func TestWrongDirectionsAreFound(t *testing.T) {
 		got := directions([]pkg{{ImportPath: module + "/" + tt.from, Imports: []string{"fmt", strings.TrimSuffix(module+"/"+tt.to, "/")}}})
 		if (len(got) == 0) != tt.right {
 			t.Errorf("%s imports %s: %q", tt.from, tt.to, got)
+		}
+	}
+}
+
+// Nothing that signs tokens for development, or that only tests use, is linked into the
+// service.
+func TestServiceHasNoDevelopmentTools(t *testing.T) {
+	imports := map[string][]string{}
+	for _, p := range list(t) {
+		imports[p.ImportPath] = p.Imports
+	}
+	linked := map[string]bool{}
+	for next := []string{module + "/cmd/ussoauthz"}; len(next) > 0; next = next[1:] {
+		if !linked[next[0]] {
+			linked[next[0]] = true
+			next = append(next, imports[next[0]]...)
+		}
+	}
+	if !linked[module+"/pkg/extauthz"] {
+		t.Fatal("cmd/ussoauthz links no pkg/extauthz: is the service another package now?")
+	}
+	for path := range linked {
+		if within(path, module+"/internal/dev") || within(path, module+"/internal/testkit") {
+			t.Errorf("cmd/ussoauthz links %s", folder(path))
 		}
 	}
 }

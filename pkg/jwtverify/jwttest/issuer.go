@@ -2,6 +2,12 @@
 // with real keys, and a JWKS server that counts its fetches. It signs with the standard
 // library alone, so that it shares no code with the package under test, and needs no
 // *testing.T. Never use it in production: it signs everything that it is given.
+//
+//	issuer, err := jwttest.NewIssuer(jwttest.Options{Issuer: "https://sso.example"})
+//	...
+//	server := jwttest.NewServer(issuer) // serves server.JWKSURL()
+//	defer server.Close()
+//	token, err := issuer.Mint(map[string]any{"sub": "alice", "exp": exp})
 package jwttest
 
 import (
@@ -186,8 +192,9 @@ func (i *Issuer) KeyID(alg jwtverify.Algorithm) string {
 	return k.kid
 }
 
-// Mint signs a token with the given claims. iss is added where the claims have
-// none and the issuer has one; exp is not, since a test should say when.
+// Mint returns a signed token with the given claims, in compact serialization. iss is
+// added where the claims have none and the issuer has one; exp is not, since a test should
+// say when. The error says that the claims cannot be encoded, or which option is wrong.
 func (i *Issuer) Mint(claims map[string]any, opts ...MintOption) (string, error) {
 	if _, has := claims["iss"]; !has && i.issuer != "" {
 		with := map[string]any{"iss": i.issuer}
@@ -203,7 +210,8 @@ func (i *Issuer) Mint(claims map[string]any, opts ...MintOption) (string, error)
 	return i.MintPayload(payload, opts...)
 }
 
-// MintPayload is Mint for payload bytes that need not be claims at all.
+// MintPayload is Mint for any payload bytes, which need not be claims. Nothing is added to
+// them.
 func (i *Issuer) MintPayload(payload []byte, opts ...MintOption) (string, error) {
 	m, err := i.tokenSpec(opts)
 	if err != nil {
@@ -247,6 +255,7 @@ type tokenSpec struct {
 	set    map[string]any
 }
 
+// tokenSpec applies the options to a token of the issuer's first key.
 func (i *Issuer) tokenSpec(opts []MintOption) (*tokenSpec, error) {
 	key, err := i.key("")
 	if err != nil {

@@ -62,6 +62,7 @@ func givenKey(alg jwtverify.Algorithm, kid string, private any) (*signingKey, er
 	return &signingKey{alg: alg, kid: kid, private: func() any { return private }}, nil
 }
 
+// lazy returns a function that generates a key at its first call.
 func lazy(alg jwtverify.Algorithm) func() any {
 	return sync.OnceValue(func() any {
 		k, err := GenerateKey(alg)
@@ -106,6 +107,7 @@ func (k *signingKey) token(header, payload []byte) (string, error) {
 	return signed + "." + encode(signature), nil
 }
 
+// sign returns the signature of a JWS: for ECDSA not in ASN.1, as Go has it.
 func (k *signingKey) sign(signed []byte) ([]byte, error) {
 	switch private := k.private().(type) {
 	case []byte:
@@ -139,6 +141,7 @@ func joinRS(der []byte, size int) ([]byte, error) {
 	return out, nil
 }
 
+// hash returns the hash function of the key's algorithm; Ed25519 and HS256 need none of it.
 func (k *signingKey) hash() crypto.Hash {
 	switch k.alg {
 	case jwtverify.RS384, jwtverify.ES384:
