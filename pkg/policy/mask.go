@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -131,7 +132,8 @@ func (e *Engine) AppendInput(dst []byte, in *Input, secret func(name string) boo
 	if err != nil {
 		return dst, err
 	}
-	hideCredentials(document, secret)
+	kind, _ := kindOf(strings.ToLower(in.Body.ContentType))
+	hideCredentials(document, kind == formType || kind == multipartType, secret)
 	text, err := json.Marshal(document)
 	if err != nil {
 		return dst, err

@@ -12,6 +12,7 @@ import (
 	"github.com/ussoio/ussoauthz/internal/observe/tracecontext"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/jwtverify"
+	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
 // Bounds of a record. What a client chose is cut; an input that is larger is
@@ -40,7 +41,7 @@ func appendLine(b []byte, r *extauthz.Record, trace tracecontext.Context, withIn
 	if r.Message != nil {
 		b = appendText(b, "method", r.Message.Method)
 		b = appendText(b, "host", r.Message.Host)
-		b = appendText(b, "path", r.Path())
+		b = appendText(b, "path", policy.HideText(r.Path()))
 	}
 	b = appendText(b, "route", a.Route)
 	status := a.Status
