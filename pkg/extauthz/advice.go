@@ -13,36 +13,36 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// advice is the sentence that an author needs after a denial: what the request
-// lacks, or which rule denied it.
+// advice explains a denial in one sentence: what the request lacks, or which rule
+// denied it.
 func (e *explainer) advice() string {
-	if e.road.input == nil {
-		return e.adviseBefore()
+	if e.state.input == nil {
+		return e.adviseBeforePolicy()
 	}
-	r, err := &e.road, e.x.Answer.Err
+	r, err := &e.state, e.x.Answer.Err
 	switch reason := e.x.Answer.Reason; {
 	case reason == answers.InvalidRequest && err != nil:
 		return fmt.Sprintf("the policy reads the body, which is not what its type says: %v", err)
 	case reason == answers.Overloaded && r.decision.Reason == "":
-		return fmt.Sprintf("there was no time left to ask the policy: %v", err)
+		return fmt.Sprintf("there was no time left to evaluate the policy: %v", err)
 	case reason == answers.TokenNotFound && r.identity == nil:
 		return e.adviseToken()
 	case reason == answers.NoRoute && r.ambiguous:
-		return e.misreading() + ": ask for the path as that route has it, or remove from path_readings what no server behind does"
+		return e.otherRoute() + ": ask for the path as that route has it, or remove from path_readings what no server behind does"
 	case reason == answers.NoRoute && !r.matched:
 		return fmt.Sprintf("no route of the tenant %s matches %s /%s: add one to routes", r.tenant.ID, r.req.method, strings.Join(r.req.segments, "/"))
 	}
-	if lack := e.lack(); lack != "" {
+	if lack := e.missingRequirement(); lack != "" {
 		return "route " + r.match.Route.Match + " " + lack
 	}
 	return e.advisePolicy()
 }
 
-// adviseBefore is about requests that the policy was not asked about.
-func (e *explainer) adviseBefore() string {
+// adviseBeforePolicy explains denials of requests that never reached the policy.
+func (e *explainer) adviseBeforePolicy() string {
 	err := e.x.Answer.Err
 	if errors.Is(err, errRevoked) {
-		return e.whyRevoked(err) + ": remove it to take that back, or let the client ask for a new token"
+		return e.revocationReason(err) + ": remove it to take that back, or let the client ask for a new token"
 	}
 	switch e.x.Answer.Reason {
 	case answers.InvalidTenant:
@@ -50,7 +50,7 @@ func (e *explainer) adviseBefore() string {
 	case answers.TokenExpired, answers.TokenInvalid, answers.KeysUnavailable:
 		return e.adviseVerification()
 	case answers.InvalidRequest:
-		if e.road.req == nil {
+		if e.state.req == nil {
 			return fmt.Sprintf("two servers could read this request in two ways, so every policy refuses it: %v", err)
 		}
 		return fmt.Sprintf("send one token in one place: %v", err)
@@ -59,9 +59,9 @@ func (e *explainer) adviseBefore() string {
 }
 
 func (e *explainer) adviseToken() string {
-	what, source := "the policy", e.road.tenant.Token
-	if e.road.matched {
-		what = "route " + e.road.match.Route.Match
+	what, source := "the policy", e.state.tenant.Token
+	if e.state.matched {
+		what = "route " + e.state.match.Route.Match
 	}
 	var places []string
 	if source.Header != "" {
@@ -77,13 +77,13 @@ func (e *explainer) adviseToken() string {
 	return fmt.Sprintf("%s needs a token, in %s; %s", what, strings.Join(places, " or "), sent)
 }
 
-// adviseVerification words the first check that failed.
+// adviseVerification explains the first check of the token that failed.
 func (e *explainer) adviseVerification() string {
-	err, id := e.x.Answer.Err, e.road.tenant.ID
-	if e.road.credential.Token == "" {
+	err, id := e.x.Answer.Err, e.state.tenant.ID
+	if e.state.credential.Token == "" {
 		return fmt.Sprintf("the credential is not one token: %v", err)
 	}
-	if e.road.identity != nil {
+	if e.state.identity != nil {
 		return fmt.Sprintf("the token is good, but no header could carry its identity: %v", err)
 	}
 	var detail, accepted string
@@ -95,9 +95,9 @@ func (e *explainer) adviseVerification() string {
 	}
 	switch {
 	case jwtverify.RetryAfter(err) > 0:
-		return fmt.Sprintf("the token's key, %s, is none of those from %s; it may be a new one, and the source could not be asked for it yet", detail, e.keySource())
+		return fmt.Sprintf("the token's key, %s, is none of those from %s; it may be a new one, and the key URL is not fetched again yet", detail, e.keySource())
 	case errors.Is(err, jwtverify.ErrKeysUnavailable):
-		return fmt.Sprintf("the keys of tenant %s can't be had from %s: %v", id, e.road.tenant.KeySource, err)
+		return fmt.Sprintf("the keys of tenant %s can't be fetched from %s: %v", id, e.state.tenant.KeySource, err)
 	case errors.Is(err, jwtverify.ErrExpired):
 		return fmt.Sprintf("the token has expired: %s", detail)
 	case errors.Is(err, jwtverify.ErrNotYetValid):
@@ -120,15 +120,15 @@ func (e *explainer) adviseVerification() string {
 	return fmt.Sprint(err)
 }
 
-// lack tells what the route needs and the identity does not have, "" where it
-// is not the route that denied.
-func (e *explainer) lack() string {
-	r := &e.road
+// missingRequirement returns what the route requires and the identity does not have,
+// "" if the route did not deny.
+func (e *explainer) missingRequirement() string {
+	r := &e.state
 	if !r.matched || r.identity == nil {
 		return ""
 	}
 	route, id := r.match.Route, r.identity
-	scopes, roles := "; "+holds("scope", id.Scopes), "; "+holds("role", id.Roles)
+	scopes, roles := "; "+listHeld("scope", id.Scopes), "; "+listHeld("role", id.Roles)
 	switch e.x.Answer.Reason {
 	case answers.InsufficientScope:
 		if missing := without(route.Scopes, id.Scopes); len(missing) > 0 {
@@ -148,13 +148,13 @@ func (e *explainer) lack() string {
 			return "needs " + all("role", missing) + roles
 		}
 	case answers.WorkspaceMismatch:
-		return e.lackWorkspace(route)
+		return e.missingWorkspace(route)
 	}
 	return ""
 }
 
-func (e *explainer) lackWorkspace(route *tenants.Route) string {
-	r := &e.road
+func (e *explainer) missingWorkspace(route *tenants.Route) string {
+	r := &e.state
 	place, name := route.WorkspaceAt()
 	var values []string
 	switch place {
@@ -169,7 +169,7 @@ func (e *explainer) lackWorkspace(route *tenants.Route) string {
 			values = append(values, value)
 		}
 	case tenants.QueryPlace:
-		query, _ := url.ParseQuery(r.req.query) // what it can read
+		query, _ := url.ParseQuery(r.req.query) // the pairs that can be parsed
 		values = query[name]
 	default:
 		return ""
@@ -190,7 +190,7 @@ func (e *explainer) lackWorkspace(route *tenants.Route) string {
 	return fmt.Sprintf("is for the workspace in %s; %s, %s", route.Workspace, asked, own)
 }
 
-func holds(kind string, held []string) string {
+func listHeld(kind string, held []string) string {
 	if len(held) == 0 {
 		return "the token has no " + kind + "s"
 	}
@@ -219,28 +219,28 @@ func overlap(names, held []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(held, name) })
 }
 
-// advisePolicy names the rule that denied, and what kept the others of its
-// name from being true.
+// advisePolicy names the rule that denied, and the expressions that failed in the other
+// rules of its name.
 func (e *explainer) advisePolicy() string {
-	p, d := e.x.Policy, &e.road.decision
+	p, d := e.x.Policy, &e.state.decision
 	if e.x.Answer.Reason == answers.PolicyError {
-		return fmt.Sprintf("the policy failed: %v%s", e.x.Answer.Err, notTrue(p))
+		return fmt.Sprintf("the policy failed: %v%s", e.x.Answer.Err, failedExpressions(p))
 	}
-	if p.Decider == nil { // it changed since
+	if p.Decider == nil { // the policy changed since
 		return e.x.Answer.Reason.Row().Detail
 	}
 	if p.Default {
-		return fmt.Sprintf("the default of %s denies: no other rule of it held%s", at(p.Decider), notTrue(p))
+		return fmt.Sprintf("the default of %s denies: no other rule of it held%s", ruleAt(p.Decider), failedExpressions(p))
 	}
 	said := string(d.Reason)
 	if d.Detail != "" {
 		said += ", " + d.Detail
 	}
-	return fmt.Sprintf("the rule %s denies: %s", at(p.Decider), said)
+	return fmt.Sprintf("the rule %s denies: %s", ruleAt(p.Decider), said)
 }
 
-// notTrue lists what failed in the rules of the entrypoint themselves.
-func notTrue(p *policy.Explanation) string {
+// failedExpressions lists the expressions that failed in the entrypoint's rules.
+func failedExpressions(p *policy.Explanation) string {
 	var list []string
 	for _, f := range p.Failed {
 		if f.Rule == p.Entrypoint || strings.HasPrefix(f.Rule, p.Entrypoint+".") {

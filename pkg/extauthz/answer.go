@@ -12,12 +12,12 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
-// Answer is what to do with a request. The zero value denies it.
+// Answer is the answer to a check. The zero value denies.
 type Answer struct {
 	Allowed bool
 	Reason  answers.Reason
 
-	// Of a denial: what the client gets.
+	// Of a denial: the response to the client.
 	Status int
 	Body   []byte
 
@@ -29,7 +29,7 @@ type Answer struct {
 	SetQuery        []policy.Header
 	RemoveQuery     []string
 
-	// What the decision log and the dynamic metadata tell.
+	// For the decision log and the dynamic metadata.
 	DecisionID     string
 	Tenant         string
 	Subject        string
@@ -39,13 +39,12 @@ type Answer struct {
 	Metadata       map[string]any // of the policy's own
 	Err            error          // why, for logs; never for the client
 
-	// What an allow sets and removes for its identity, written already, and in
-	// no list; nil: nothing is.
+	// The encoded identity headers of an allow, which are in no list above; nil:
+	// none.
 	prepared *prepared
 }
 
-// deny turns the answer into the denial for a reason. What was prepared for
-// an allow is dropped.
+// deny makes the answer a denial, and drops what was prepared for an allow.
 func (a *Answer) deny(reason answers.Reason, err error) *Answer {
 	a.Allowed, a.Reason, a.Err, a.prepared = false, reason, err, nil
 	a.Headers, a.RemoveHeaders, a.ResponseHeaders, a.SetQuery, a.RemoveQuery = nil, nil, nil, nil, nil
@@ -81,8 +80,8 @@ func (a *Answer) finish(d policy.Decision, scopes []string, grpc bool) {
 	a.Headers = append(a.Headers, d.Headers...)
 }
 
-// retryAfter is that of the error, where it says when it is over: only an error of
-// the reason KeysUnavailable does.
+// retryAfter returns the seconds of the error if it has some (key sets have), otherwise
+// the reason's.
 func retryAfter(row answers.Row, err error) int {
 	if after := jwtverify.RetryAfter(err); after > 0 {
 		return int(after / time.Second)
@@ -90,15 +89,15 @@ func retryAfter(row answers.Row, err error) int {
 	return row.RetryAfter
 }
 
-// answerHeader adds a header of ours unless the policy has its own.
+// answerHeader adds a header unless the policy sets its own.
 func (a *Answer) answerHeader(own []policy.Header, name, value string) {
 	if !slices.ContainsFunc(own, func(h policy.Header) bool { return h.Name == name }) {
 		a.Headers = append(a.Headers, policy.Header{Name: name, Value: value})
 	}
 }
 
-// isGRPC tells whether the caller speaks gRPC, by the same rule as Envoy:
-// gRPC-Web is plain HTTP to it.
+// isGRPC reports whether the client speaks gRPC, by Envoy's rule: gRPC-Web does not
+// count.
 func isGRPC(m *Message) bool {
 	if m == nil {
 		return false

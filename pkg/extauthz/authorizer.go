@@ -13,7 +13,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Config is what an Authorizer decides by.
+// Config is what an Authorizer decides by. Header names are used in any case.
 type Config struct {
 	Tenants *tenants.Directory // required
 	Policy  *policy.Engine     // required
@@ -25,11 +25,11 @@ type Config struct {
 	Revocations Revocations // nil: no token is ever revoked
 }
 
-// Revocations knows which tokens are refused although they verify. It is asked
-// at each request with a token, so it must be fast, and safe for concurrent use.
+// Revocations knows which verified tokens are refused all the same. Every request
+// with a token calls it, so it must be fast, and safe for concurrent use.
 type Revocations interface {
 	// Revoked reports whether a verified token of tenant was revoked. An error
-	// says that nobody can know: the request is refused for now.
+	// means that this can't be known now: the answer is KeysUnavailable.
 	Revoked(tenant string, id *jwtverify.Identity) (bool, error)
 }
 
@@ -45,7 +45,7 @@ type Authorizer struct {
 	revocations Revocations
 }
 
-// NewAuthorizer checks the configuration and prepares what requests share.
+// NewAuthorizer checks the configuration and precomputes what all requests share.
 func NewAuthorizer(cfg Config) (*Authorizer, error) {
 	if cfg.Tenants == nil || cfg.Policy == nil {
 		return nil, errors.New("an authorizer needs tenants and a policy")
@@ -80,20 +80,21 @@ func policyRoutes(routes *tenants.Routes) []*policy.Route {
 	return list
 }
 
-// Authorize decides about one request. It always returns an answer, whatever
-// the message holds: what it can't decide is a denial with a reason.
+// Authorize decides about one request. It always returns an answer, whatever the
+// message holds: a request that it can't decide about is denied with a reason.
 func (a *Authorizer) Authorize(ctx context.Context, m *Message) *Answer {
-	r := &road{}
-	return a.whole(a.authorize(ctx, m, r), r)
+	r := &checkState{}
+	return a.withIdentityHeaders(a.authorize(ctx, m, r), r)
 }
 
-// whole adds the identity's fields to an allow. Its bytes need no such lists.
-func (a *Authorizer) whole(answer *Answer, r *road) *Answer {
+// withIdentityHeaders lists the identity headers of an allow. Over gRPC they are
+// written from precomputed bytes instead, without such a list.
+func (a *Authorizer) withIdentityHeaders(answer *Answer, r *checkState) *Answer {
 	if answer.prepared == nil {
 		return answer
 	}
 	f, err := a.headers.fields(r.identity, r.tenant.ID)
-	if err != nil { // it was none a moment before
+	if err != nil { // prepare found no error before
 		return answer.deny(answers.TokenInvalid, err)
 	}
 	answer.Headers, answer.RemoveHeaders = append(f.set, answer.Headers...), append(f.remove, answer.RemoveHeaders...)
@@ -101,18 +102,18 @@ func (a *Authorizer) whole(answer *Answer, r *road) *Answer {
 	return answer
 }
 
-// authorize is Authorize on a road that nobody has walked. An allow's lists lack
-// what is prepared.
-func (a *Authorizer) authorize(ctx context.Context, m *Message, r *road) (answer *Answer) {
+// authorize is Authorize with a given, zero state. The lists of an allow lack what is
+// in answer.prepared.
+func (a *Authorizer) authorize(ctx context.Context, m *Message, r *checkState) (answer *Answer) {
 	answer = &r.answer
-	// A fault of ours must not become a gRPC error, which Envoy may be told to
-	// treat as an allow.
+	// A bug of ours must not become a gRPC error, which failure_mode_allow turns
+	// into an allow.
 	defer func() {
 		if p := recover(); p != nil {
 			answer.deny(answers.Internal, fmt.Errorf("panic: %v", p)).finish(policy.Decision{}, nil, isGRPC(m))
 		}
 	}()
-	defer r.record.walked(a, m, r) // after a panic too
+	defer r.record.complete(a, m, r) // after a panic too
 	a.decide(ctx, m, r)
 	if !answer.Allowed {
 		answer.finish(r.decision, r.scopes(), isGRPC(m))
@@ -120,9 +121,9 @@ func (a *Authorizer) authorize(ctx context.Context, m *Message, r *road) (answer
 	return answer
 }
 
-// road is what is known about a request so far, and all of it in one piece of
-// memory. What a step did not reach is its zero value.
-type road struct {
+// checkState is the state of one check: what the stages so far have found, in one
+// allocation. The fields of stages that were not reached are zero.
+type checkState struct {
 	answer     Answer
 	req        *request
 	tenant     *tenants.Tenant
@@ -130,41 +131,41 @@ type road struct {
 	identity   *jwtverify.Identity
 	match      tenants.Match
 	matched    bool
-	ambiguous  bool // another server could see another route: none matches
+	ambiguous  bool // another server could match another route: none applies
 	input      *policy.Input
 	decision   policy.Decision
 	lookup     jwtverify.Lookup // of the token, in the cache of verified ones
-	record     *Record          // nil: nobody observes
+	record     *Record          // nil: there is no observer
 
-	// What answer.DecisionID, req and input point to.
-	idRoom    [36]byte
-	reqRoom   request
-	inputRoom policy.Input
+	// Memory that answer.DecisionID, req and input point to.
+	idBuffer      [36]byte
+	requestBuffer request
+	inputBuffer   policy.Input
 }
 
-// scopes are those that the route wants, for the denial's challenge.
-func (r *road) scopes() []string {
+// scopes returns the scopes that the route requires, for the denial's challenge.
+func (r *checkState) scopes() []string {
 	if !r.matched {
 		return nil
 	}
 	return slices.Concat(r.match.Route.Scopes, r.match.Route.AnyScope)
 }
 
-// decide walks the road of a request, and stops where it is refused.
-func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
+// decide is the pipeline: each stage fills in the state, or denies and ends it.
+func (a *Authorizer) decide(ctx context.Context, m *Message, r *checkState) {
 	answer := &r.answer
-	answer.DecisionID, answer.PolicyRevision = newDecisionID(&r.idRoom), a.policy.Revision()
-	// 1. One reading of the request, or none.
-	if err := r.reqRoom.parse(m); err != nil {
+	answer.DecisionID, answer.PolicyRevision = newDecisionID(&r.idBuffer), a.policy.Revision()
+	// 1. Parse: a request that two servers could read differently is refused.
+	if err := r.requestBuffer.parse(m); err != nil {
 		answer.deny(answers.InvalidRequest, err)
 		return
 	}
-	if err := a.owned.checkNominated(r.reqRoom.headers); err != nil {
+	if err := a.owned.checkNominated(r.requestBuffer.headers); err != nil {
 		answer.deny(answers.InvalidRequest, err)
 		return
 	}
-	r.req = &r.reqRoom
-	r.record.reached(StageParse)
+	r.req = &r.requestBuffer
+	r.record.endStage(StageParse)
 	// 2. The tenant, before any token is read.
 	var err error
 	if r.tenant, err = a.tenants.Select(m.Extensions, r.req.headers, r.req.host); err != nil {
@@ -172,8 +173,8 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 		return
 	}
 	answer.Tenant = r.tenant.ID
-	r.record.reached(StageSelect)
-	// 3. The tenant's credential, and who it speaks for.
+	r.record.endStage(StageSelect)
+	// 3. The tenant's credential, verified and not revoked.
 	if reason, err := r.authenticate(ctx); err != nil {
 		answer.deny(reason, err)
 		return
@@ -189,24 +190,24 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 		answer.deny(answers.TokenInvalid, err)
 		return
 	}
-	r.record.reached(StageVerify)
+	r.record.endStage(StageVerify)
 	// 4. The route.
-	r.ask(m)
+	r.buildInput(m)
 	if r.findRoute(); r.matched {
 		answer.Route = r.match.Route.Match
 		r.input.Route = a.routes[r.tenant.Routes][r.match.Index]
 		r.input.Params = r.match.Params
 		r.input.WorkspaceUnsure = r.match.WorkspaceUnsure
 	}
-	r.record.reached(StageMatch)
-	// 5. The policy, if there is still time: nobody waits for an answer that
-	// comes after the deadline, and it is not the policy's fault.
+	r.record.endStage(StageMatch)
+	// 5. The policy. After the deadline nobody waits for its answer, and the
+	// denial must not be counted as an error of the policy.
 	if err := ctx.Err(); err != nil {
 		answer.deny(answers.Overloaded, err)
 		return
 	}
 	r.decision = a.policy.Decide(ctx, r.input)
-	r.record.reached(StagePolicy)
+	r.record.endStage(StagePolicy)
 	answer.Metadata = r.decision.Metadata
 	if !r.decision.Allowed {
 		answer.deny(r.decision.Reason, r.decision.Err)
@@ -217,13 +218,13 @@ func (a *Authorizer) decide(ctx context.Context, m *Message, r *road) {
 		answer.deny(answers.PolicyError, err)
 		return
 	}
-	// 6. The one place that allows.
+	// 6. The only place that allows.
 	answer.Allowed, answer.Reason = true, answers.Allowed
 }
 
 // authenticate reads the tenant's credential and verifies it. Without one the
 // identity is nil, and the policy decides whether that is enough.
-func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err error) {
+func (r *checkState) authenticate(ctx context.Context) (reason answers.Reason, err error) {
 	r.credential, err = r.tenant.Token.Credential(r.req.headers)
 	if err != nil {
 		if errors.Is(err, tenants.ErrAmbiguous) {
@@ -252,9 +253,8 @@ func (r *road) authenticate(ctx context.Context) (reason answers.Reason, err err
 
 var errRevoked = errors.New("the token was revoked")
 
-// revoked asks at each request: of a token in the cache too, which was verified
-// before it was revoked.
-func (a *Authorizer) revoked(r *road) (answers.Reason, error) {
+// revoked checks every request: a cached token was verified before it was revoked.
+func (a *Authorizer) revoked(r *checkState) (answers.Reason, error) {
 	if a.revocations == nil || r.identity == nil {
 		return "", nil
 	}
@@ -268,16 +268,15 @@ func (a *Authorizer) revoked(r *road) (answers.Reason, error) {
 	return "", nil
 }
 
-// findRoute finds a route only where the upstream can't find another: a slash
-// at the end, a ";x" or a capital must not lead past the route of /admin to
-// that of /.
-func (r *road) findRoute() {
+// findRoute finds the route, unless a server behind could see another one: a trailing
+// slash, a ";x" or a capital letter must not lead past the route /admin to /.
+func (r *checkState) findRoute() {
 	r.match, r.matched, r.ambiguous = r.tenant.Routes.Find(r.req.method, r.req.segments)
 }
 
-// ask makes the policy's input.
-func (r *road) ask(m *Message) {
-	r.input = &r.inputRoom
+// buildInput fills in the policy's input.
+func (r *checkState) buildInput(m *Message) {
+	r.input = &r.inputBuffer
 	*r.input = policy.Input{
 		TenantID:   r.tenant.ID,
 		Issuer:     r.tenant.Issuer,
@@ -292,12 +291,12 @@ func (r *road) ask(m *Message) {
 	}
 }
 
-// body is what is known of the request's body. Of two lines of a header any may
-// be the upstream's.
-func (r *road) body(m *Message) policy.Body {
+// body describes the request's body. Of several lines of one header the upstream may
+// use any, so they are joined.
+func (r *checkState) body(m *Message) policy.Body {
 	b := policy.Body{Partial: m.Partial, ContentLength: joinedLines(r.req.headers, "content-length")}
-	// Envoy does not wait for the body of a WebSocket, and a server that knows of
-	// none reads it.
+	// Envoy does not buffer the body of an upgrade such as a WebSocket, and a server
+	// that ignores the upgrade reads that body.
 	upgrade := joinedLines(r.req.headers, "upgrade")
 	if len(m.Body) == 0 {
 		b.Upgrade = upgrade != ""
@@ -310,10 +309,9 @@ func (r *road) body(m *Message) policy.Body {
 	return b
 }
 
-// mutate adds to an allow what the policy and the configuration change in the
-// request. The identity headers are prepared, and nobody else may name one of
-// them.
-func (a *Authorizer) mutate(r *road, answer *Answer) error {
+// mutate adds to an allow the changes that policy and configuration make to the
+// request. It is an error if the policy names an identity header.
+func (a *Authorizer) mutate(r *checkState, answer *Answer) error {
 	d := &r.decision
 	for _, h := range d.Headers {
 		if a.headers.owns(h.Name) {
@@ -325,22 +323,22 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 			return fmt.Errorf("the policy removes the identity header %q", name)
 		}
 	}
-	// Envoy removes after it has set: what is in both lists would be gone. So a
-	// policy that sends another token upstream overrules strip; of what it sets
-	// and removes itself, the removal stays.
+	// Envoy removes headers after it sets them, so a name in both lists would be
+	// lost. A policy that sends its own token upstream therefore cancels the
+	// removal of the credential. What the policy both sets and removes is removed.
 	sets := func(name string) bool {
 		return slices.ContainsFunc(d.Headers, func(h policy.Header) bool { return h.Name == name })
 	}
 	a.owned.removeSpoofs(r.req.headers, answer)
 	answer.RemoveHeaders = slices.DeleteFunc(answer.RemoveHeaders, sets)
 	if a.stripToken {
-		headers, remove := strip(r.credential, r.tenant.Token, r.req.headers)
+		headers, remove := stripCredential(r.credential, r.tenant.Token, r.req.headers)
 		answer.Headers = append(answer.Headers, slices.DeleteFunc(headers, func(h policy.Header) bool {
 			return sets(h.Name) || slices.Contains(d.RemoveHeaders, h.Name)
 		})...)
 		answer.RemoveHeaders = append(answer.RemoveHeaders, slices.DeleteFunc(remove, sets)...)
 	}
-	for _, h := range oneLineEach(d.Headers) {
+	for _, h := range joinValues(d.Headers) {
 		if !slices.Contains(d.RemoveHeaders, h.Name) {
 			answer.Headers = append(answer.Headers, h)
 		}
@@ -351,9 +349,9 @@ func (a *Authorizer) mutate(r *road, answer *Answer) error {
 	return nil
 }
 
-// strip removes the credential that was used, and it alone, from the request:
-// it returns the headers to set and those to remove.
-func strip(c tenants.Credential, source tenants.TokenSource, request tenants.Headers) (headers []policy.Header, remove []string) {
+// stripCredential removes the credential that was verified from the request, and no
+// other. It returns the headers to set and those to remove.
+func stripCredential(c tenants.Credential, source tenants.TokenSource, request tenants.Headers) (headers []policy.Header, remove []string) {
 	if c.Header {
 		remove = append(remove, strings.ToLower(source.Header))
 	}
@@ -364,7 +362,7 @@ func strip(c tenants.Credential, source tenants.TokenSource, request tenants.Hea
 	if !keep {
 		return nil, append(remove, "cookie")
 	}
-	rest = strings.ToValidUTF8(rest, "!") // as Envoy shows such bytes; protobuf can't carry them
+	rest = strings.ToValidUTF8(rest, "!") // as Envoy reports such bytes: protobuf strings can't hold them
 	return []policy.Header{{Name: "cookie", Value: rest}}, remove
 }
 

@@ -17,15 +17,14 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// codec is grpc-go's protobuf codec, but for checks: it hands over their bytes
-// and takes answers as bytes. So a check that can't be read is answered by us,
-// where grpc-go would answer with an error that Envoy's failure_mode_allow
-// opens.
+// codec is grpc-go's protobuf codec, except for checks: it passes on their bytes, and
+// sends answers that are bytes already. This is fast, and it is safe: we answer a check
+// that can't be read with a denial, where grpc-go would return an error that Envoy's
+// failure_mode_allow turns into an allow.
 type codec struct{ encoding.CodecV2 }
 
-// Unmarshal reads a message. A check is copied, once and as a whole: everything
-// that is read from it points into that copy, and grpc-go uses its own buffers
-// again.
+// Unmarshal reads a message. It copies a check once: everything that is read from it
+// points into that copy, because grpc-go reuses its own buffers.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if c, ok := v.(*check); ok {
 		c.bytes = data.Materialize()
@@ -43,9 +42,8 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// check is one check from its first byte to the last of its answer, in one
-// piece of memory. It is never used for a second one: what a policy, a log or a
-// cache may still hold of it stays as it was.
+// check holds one check, from its bytes to those of its answer, in one allocation. It
+// is not reused: a policy, a log or a cache may still refer to parts of it.
 type check struct {
 	bytes    []byte        // of the CheckRequest
 	response []byte        // the bytes of the CheckResponse
@@ -53,7 +51,7 @@ type check struct {
 
 	message Message
 	headers [24]tenants.Header // room for the message's
-	road    road
+	state   checkState
 }
 
 // ServerOptions returns the options that a gRPC server needs for Register.
@@ -61,11 +59,10 @@ func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{grpc.ForceServerCodecV2(codec{encoding.GetCodecV2("proto")})}
 }
 
-// ServiceName is the gRPC service that Envoy asks, and asks the health of.
+// ServiceName is the name of the gRPC service, for checks and for health checks.
 const ServiceName = "envoy.service.auth.v3.Authorization"
 
-// serviceDesc is the generated description with a handler that reads through
-// our codec.
+// serviceDesc is the generated description with a handler for our codec.
 var serviceDesc = grpc.ServiceDesc{
 	ServiceName: ServiceName,
 	HandlerType: authv3.Authorization_ServiceDesc.HandlerType,
@@ -83,23 +80,23 @@ func handleCheck(srv any, ctx context.Context, decode func(any) error, intercept
 	}
 	server := srv.(*Server)
 	if intercept != nil {
-		return server.intercepted(ctx, c, intercept)
+		return server.checkIntercepted(ctx, c, intercept)
 	}
 	server.respond(ctx, c)
 	return c, nil
 }
 
-// compressed tells whether the messages of a call are. Envoy compresses none. A
-// library that we use for other ends teaches grpc-go gzip, so that without this
-// a check would be inflated before any bound of ours.
+// compressed reports whether the messages of a call are compressed. Envoy never does
+// that. A library that we use for other purposes registers gzip with grpc-go, so that
+// without this check grpc-go would inflate a message before any bound of ours holds.
 func compressed(ctx context.Context) bool {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
 	return ok && stream.RecvCompress() != "" && stream.RecvCompress() != encoding.Identity
 }
 
-// intercepted answers a check through interceptors, which know the generated
-// types alone.
-func (s *Server) intercepted(ctx context.Context, c *check, intercept grpc.UnaryServerInterceptor) (any, error) {
+// checkIntercepted answers a check through interceptors, which know only the generated
+// types.
+func (s *Server) checkIntercepted(ctx context.Context, c *check, intercept grpc.UnaryServerInterceptor) (any, error) {
 	request, unreadable := decodeCheck(c.bytes)
 	info := &grpc.UnaryServerInfo{Server: s, FullMethod: authv3.Authorization_Check_FullMethodName}
 	return intercept(ctx, request, info, func(ctx context.Context, request any) (any, error) {
@@ -125,7 +122,8 @@ func decodeCheck(b []byte) (check *authv3.CheckRequest, err error) {
 	return check, nil
 }
 
-// decodeAnswer never returns what Envoy would take for an allow by mistake.
+// decodeAnswer returns a denial if the bytes can't be read: Envoy takes an empty
+// response for an allow.
 func decodeAnswer(b []byte) *authv3.CheckResponse {
 	response := new(authv3.CheckResponse)
 	if err := proto.Unmarshal(b, response); err != nil {

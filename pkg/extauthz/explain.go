@@ -14,7 +14,7 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Explanation is a decision with every step of its road, for people.
+// Explanation is a decision with every step of the check, for people.
 type Explanation struct {
 	Answer *Answer
 	Steps  []Step
@@ -24,9 +24,9 @@ type Explanation struct {
 	token string
 }
 
-// Redact takes the request's token out of a text. The policy's input and trace
-// and the headers of the answer hold it: whoever shows them MUST call Redact on
-// what is shown.
+// Redact removes the request's token from a text. The policy's input and trace and the
+// headers of the answer can contain it: a caller that shows them MUST pass them through
+// Redact.
 func (x *Explanation) Redact(text string) string {
 	if x.token == "" {
 		return text
@@ -34,8 +34,7 @@ func (x *Explanation) Redact(text string) string {
 	return strings.ReplaceAll(text, x.token, "[token]")
 }
 
-// Step is one step of the road, or a part of one: what was looked at, and what
-// came of it.
+// Step is one step of the check, or a part of one, with its outcome.
 type Step struct {
 	Name    string  `json:"name"`
 	Outcome Outcome `json:"outcome"`
@@ -43,36 +42,35 @@ type Step struct {
 	Parts   []Step  `json:"parts,omitempty"`
 }
 
-// Outcome is what came of a step.
+// Outcome is the outcome of a step.
 type Outcome string
 
-// The outcomes. A step that was skipped had nothing to look at, or is switched
-// off.
+// The outcomes. A step is skipped if it is switched off or has nothing to check.
 const (
 	OK      Outcome = "ok"
 	Failed  Outcome = "failed"
 	Skipped Outcome = "skipped"
 )
 
-// Explain decides about a request as Authorize does, and tells how. It shows
-// the claims of the token, though never the token itself: its reader must be
-// one who may see them.
+// Explain decides about a request as Authorize does, and records how. The result holds
+// the claims of the token, though never the token itself: show it only to people who
+// may see them.
 func (a *Authorizer) Explain(ctx context.Context, m *Message) *Explanation {
 	e := explainer{a: a, m: m, x: &Explanation{}}
-	e.x.Answer = a.whole(a.authorize(ctx, m, &e.road), &e.road)
+	e.x.Answer = a.withIdentityHeaders(a.authorize(ctx, m, &e.state), &e.state)
 	e.requestStep()
-	if e.road.req != nil {
+	if e.state.req != nil {
 		e.tenantStep()
 	}
-	if e.road.tenant != nil {
+	if e.state.tenant != nil {
 		e.credentialStep()
 	}
-	if e.x.token = e.road.credential.Token; e.x.token != "" {
+	if e.x.token = e.state.credential.Token; e.x.token != "" {
 		e.tokenSteps(ctx)
 	}
-	if e.road.input != nil {
+	if e.state.input != nil {
 		e.routeStep()
-		explained := a.policy.Explain(ctx, e.road.input)
+		explained := a.policy.Explain(ctx, e.state.input)
 		e.x.Policy = &explained
 		e.policyStep()
 	}
@@ -82,11 +80,11 @@ func (a *Authorizer) Explain(ctx context.Context, m *Message) *Explanation {
 	return e.x
 }
 
-// explainer looks back at a road that was walked.
+// explainer describes the state of a check that has ended.
 type explainer struct {
 	a     *Authorizer
 	m     *Message
-	road  road
+	state checkState
 	x     *Explanation
 	token *jwtverify.Inspection // nil: none was sent
 }
@@ -97,15 +95,15 @@ func (e *explainer) step(name string, o Outcome, format string, args ...any) *St
 }
 
 func (e *explainer) requestStep() {
-	if e.road.req == nil {
+	if e.state.req == nil {
 		e.step("request", Failed, "%v", e.x.Answer.Err)
 		return
 	}
-	e.step("request", OK, "%s %s, host %s", e.m.Method, e.m.Target, e.road.req.host)
+	e.step("request", OK, "%s %s, host %s", e.m.Method, e.m.Target, e.state.req.host)
 }
 
 func (e *explainer) tenantStep() {
-	r := &e.road
+	r := &e.state
 	if r.tenant == nil {
 		e.step("tenant", Failed, "%v", e.x.Answer.Err)
 		return
@@ -114,7 +112,7 @@ func (e *explainer) tenantStep() {
 }
 
 func (e *explainer) credentialStep() {
-	c, source := e.road.credential, e.road.tenant.Token
+	c, source := e.state.credential, e.state.tenant.Token
 	switch {
 	case c.Header && c.Cookie:
 		e.step("credential", OK, "the same token in the header %s and in the cookie %s", source.Header, source.Cookie)
@@ -122,7 +120,7 @@ func (e *explainer) credentialStep() {
 		e.step("credential", OK, "in the header %s", source.Header)
 	case c.Cookie:
 		e.step("credential", OK, "in the cookie %s", source.Cookie)
-	case e.road.input == nil: // it stopped the road
+	case e.state.input == nil: // it stopped the road
 		e.step("credential", Failed, "%v", e.x.Answer.Err)
 	case e.otherScheme():
 		e.step("credential", OK, "none: the header %s is of another scheme", source.Header)
@@ -131,14 +129,14 @@ func (e *explainer) credentialStep() {
 	}
 }
 
-// otherScheme tells whether the credential header is there, and no Bearer.
+// otherScheme reports whether the credential header is there without Bearer.
 func (e *explainer) otherScheme() bool {
-	value, _ := e.road.req.headers.Get(e.road.tenant.Token.Header)
+	value, _ := e.state.req.headers.Get(e.state.tenant.Token.Header)
 	return value != ""
 }
 
 func (e *explainer) tokenSteps(ctx context.Context) {
-	r := &e.road
+	r := &e.state
 	e.token = r.tenant.Verifier.Inspect(ctx, r.credential.Token)
 	token := e.step("token", OK, "as sent")
 	if !json.Valid(e.token.Header) || !json.Valid(e.token.Claims) {
@@ -164,25 +162,25 @@ func (e *explainer) tokenSteps(ctx context.Context) {
 	}
 }
 
-// revocationStep reports whether the token is good still.
+// revocationStep reports whether the token is not revoked.
 func (e *explainer) revocationStep() bool {
 	if e.a.revocations == nil {
 		return true
 	}
-	if _, err := e.a.revoked(&e.road); err != nil {
-		e.step("revocation", Failed, "%s", e.whyRevoked(err))
+	if _, err := e.a.revoked(&e.state); err != nil {
+		e.step("revocation", Failed, "%s", e.revocationReason(err))
 		return false
 	}
 	e.step("revocation", OK, "no entry is for this token")
 	return true
 }
 
-// whyRevoked is err, and which entry it is, where the list can tell.
-func (e *explainer) whyRevoked(err error) string {
+// revocationReason returns err with the entry that revokes the token, if the list knows.
+func (e *explainer) revocationReason(err error) string {
 	if list, ok := e.a.revocations.(interface {
 		Why(tenant string, id *jwtverify.Identity) string
 	}); ok && errors.Is(err, errRevoked) {
-		return fmt.Sprintf("%v: %s", err, list.Why(e.road.tenant.ID, e.road.identity))
+		return fmt.Sprintf("%v: %s", err, list.Why(e.state.tenant.ID, e.state.identity))
 	}
 	return err.Error()
 }
@@ -204,9 +202,9 @@ func (e *explainer) check(c jwtverify.Check) Step {
 	return part
 }
 
-// keySource tells where the tenant's keys come from, and how old they are.
+// keySource names the source of the tenant's keys and their age.
 func (e *explainer) keySource() string {
-	t := e.road.tenant
+	t := e.state.tenant
 	remote, ok := t.Keys.(interface{ Status() jwks.Status })
 	if !ok {
 		return t.KeySource
@@ -218,21 +216,20 @@ func (e *explainer) keySource() string {
 }
 
 func (e *explainer) routeStep() {
-	r := &e.road
+	r := &e.state
 	switch {
 	case r.ambiguous:
-		e.step("route", Failed, "not one alone: %s", e.misreading())
+		e.step("route", Failed, "not one alone: %s", e.otherRoute())
 	case !r.matched:
 		e.step("route", Failed, "none of %d matches", r.tenant.Routes.Len())
 	default:
-		e.step("route", OK, "%s%s", r.match.Route.Match, needs(r.match.Route, r.match.Params))
+		e.step("route", OK, "%s%s", r.match.Route.Match, requirements(r.match.Route, r.match.Params))
 	}
 }
 
-// misreading says which server would route the request past the route that
-// matches it.
-func (e *explainer) misreading() string {
-	r := &e.road
+// otherRoute names the server that would match another route for the request.
+func (e *explainer) otherRoute() string {
+	r := &e.state
 	other, _ := r.tenant.Routes.Misreading(r.req.method, r.req.segments)
 	match, _ := r.tenant.Routes.Match(r.req.method, r.req.segments)
 	to := "no route"
@@ -243,7 +240,7 @@ func (e *explainer) misreading() string {
 		other.Readings, strings.Join(r.req.segments, "/"), to, match.Route.Match)
 }
 
-func needs(route *tenants.Route, params []tenants.Param) string {
+func requirements(route *tenants.Route, params []tenants.Param) string {
 	var b strings.Builder
 	for _, p := range params {
 		fmt.Fprintf(&b, ", %s=%q", p.Name, p.Value)
@@ -268,9 +265,9 @@ func needs(route *tenants.Route, params []tenants.Param) string {
 }
 
 func (e *explainer) policyStep() {
-	d, by := &e.road.decision, ""
+	d, by := &e.state.decision, ""
 	if p := e.x.Policy.Decider; p != nil {
-		by = fmt.Sprintf(", by %s", at(p))
+		by = fmt.Sprintf(", by %s", ruleAt(p))
 	}
 	var step *Step
 	switch {
@@ -298,5 +295,5 @@ func (e *explainer) policyStep() {
 	}
 }
 
-// at names a rule and its place.
-func at(p *policy.Position) string { return fmt.Sprintf("%s (%s:%d)", p.Rule, p.File, p.Line) }
+// ruleAt names a rule and its position.
+func ruleAt(p *policy.Position) string { return fmt.Sprintf("%s (%s:%d)", p.Rule, p.File, p.Line) }

@@ -13,7 +13,7 @@ const MaxMethod = maxMethod
 
 // Whole completes an allow for an identity, whatever prepare thought of it.
 func Whole(a *Authorizer, id *jwtverify.Identity) *Answer {
-	r := &road{identity: id, tenant: &tenants.Tenant{ID: "acme"}}
+	r := &checkState{identity: id, tenant: &tenants.Tenant{ID: "acme"}}
 	r.answer.Allowed, r.answer.prepared = true, &prepared{}
-	return a.whole(&r.answer, r)
+	return a.withIdentityHeaders(&r.answer, r)
 }

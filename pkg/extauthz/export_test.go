@@ -45,10 +45,10 @@ func Encode(a *Answer) []byte { return encode(a) }
 
 // Sent returns an answer as a Server sends it, and as Authorize returns it.
 func Sent(a *Authorizer, m *Message) ([]byte, *Answer) {
-	r := &road{}
+	r := &checkState{}
 	answer := a.authorize(context.Background(), m, r)
 	b := encode(answer)
-	return b, a.whole(answer, r)
+	return b, a.withIdentityHeaders(answer, r)
 }
 
 // CheckBytes takes the bytes of a check through the codec and the server, as
@@ -90,12 +90,12 @@ func Parsing(m *Message) func() {
 
 // Walking returns a message's road, as a Server walks it.
 func Walking(a *Authorizer, m *Message) func() {
-	return func() { a.authorize(context.Background(), m, &road{}) }
+	return func() { a.authorize(context.Background(), m, &checkState{}) }
 }
 
 // Deciding returns the policy's part of a message's road.
 func Deciding(a *Authorizer, m *Message) func() {
-	var r road
+	var r checkState
 	a.decide(context.Background(), m, &r)
 	return func() { a.policy.Decide(context.Background(), r.input) }
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // IdentityHeaders names the request headers that carry the verified identity
-// to the upstream; "" leaves one out.
+// to the upstream. An empty name sends none.
 type IdentityHeaders struct {
 	UserID      string
 	TenantID    string
@@ -33,14 +33,14 @@ const (
 // errHeaderValue: a claim can't be a header's value.
 var errHeaderValue = errors.New("a claim can't be a header value")
 
-// identityHeaders are IdentityHeaders made ready for requests.
+// identityHeaders is IdentityHeaders, prepared for requests.
 type identityHeaders struct {
-	names   IdentityHeaders
-	claims  []claimHeader // in the order of their names
-	all     []string
-	owned   map[string]bool // folded names
-	lengths uint64          // bit n: one of them has n bytes
-	nobody  *prepared       // for requests without an identity
+	names     IdentityHeaders
+	claims    []claimHeader // in the order of their names
+	all       []string
+	owned     map[string]bool // folded names
+	lengths   uint64          // bit n: one of the names has n bytes
+	anonymous *prepared       // for requests without an identity
 }
 
 type claimHeader struct{ header, claim string }
@@ -48,39 +48,40 @@ type claimHeader struct{ header, claim string }
 func newIdentityHeaders(names IdentityHeaders) *identityHeaders {
 	h := &identityHeaders{names: names, owned: map[string]bool{}}
 	for _, name := range []*string{&h.names.UserID, &h.names.TenantID, &h.names.WorkspaceID, &h.names.Roles, &h.names.Scopes} {
-		*name = strings.ToLower(*name) // in another case a policy could set it
-		h.own(*name)
+		*name = strings.ToLower(*name) // lower case, or a policy could set it in another case
+		h.reserve(*name)
 	}
 	for _, header := range slices.Sorted(maps.Keys(names.Claims)) {
 		name := strings.ToLower(header)
 		h.claims = append(h.claims, claimHeader{name, names.Claims[header]})
-		h.own(name)
+		h.reserve(name)
 	}
-	h.nobody = &prepared{by: h}
-	h.nobody.encode(new(writer), fields{remove: h.all})
+	h.anonymous = &prepared{source: h}
+	h.anonymous.encode(new(writer), fields{remove: h.all})
 	return h
 }
 
-func (h *identityHeaders) own(name string) {
+func (h *identityHeaders) reserve(name string) {
 	if name != "" {
 		h.all = append(h.all, name)
-		h.owned[folded(name)] = true
+		h.owned[foldSeparators(name)] = true
 		h.lengths |= lengthBit(name)
 	}
 }
 
-// owns tells whether a lower-case name reaches the upstream as an identity
-// header: servers in the CGI tradition read x_user_id as x-user-id, and some of
-// them (lighttpd) every sign as "_". Most headers are told by their length.
+// owns reports whether the upstream would read a header of this lower-case name as an
+// identity header: servers in the CGI tradition read x_user_id as x-user-id, and some
+// (lighttpd) every separator as "_". The length alone excludes most names.
 func (h *identityHeaders) owns(name string) bool {
-	return h.lengths&lengthBit(name) != 0 && h.owned[folded(name)]
+	return h.lengths&lengthBit(name) != 0 && h.owned[foldSeparators(name)]
 }
 
-// lengthBit puts all names of 63 bytes and more together.
+// lengthBit returns bit n for a name of n bytes, and bit 63 for all longer ones.
 func lengthBit(name string) uint64 { return 1 << min(len(name), 63) }
 
-// folded allocates only for a name with another sign than a dash.
-func folded(name string) string {
+// foldSeparators turns every separator into a dash. It allocates only if the name has
+// another one than a dash.
+func foldSeparators(name string) string {
 	return strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
 			return r
@@ -89,9 +90,10 @@ func folded(name string) string {
 	}, name)
 }
 
-// prepared is what an answer owes to an identity alone. It is immutable.
+// prepared holds the encoded parts of an allow that depend only on the identity. It is
+// immutable, and cached with the identity.
 type prepared struct {
-	by     *identityHeaders // who made it: a reload may name other headers
+	source *identityHeaders // that made it: a reload may name other headers
 	tenant string
 
 	// The identity's fields as an OkHttpResponse has them; tenant, subject and
@@ -99,14 +101,14 @@ type prepared struct {
 	response, metadata []byte
 }
 
-// prepare returns the identity's headers, and the removal of the others, so
-// that no header of a client's is ever taken for ours. For a nil identity that
-// is all of them. What it made once it keeps with the identity.
+// prepare returns the headers of the identity and the removal of all other identity
+// headers, so that the upstream never takes a client's header for ours. For a nil
+// identity it removes all of them. The result is cached in id.Derived.
 func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepared, error) {
 	if id == nil {
-		return h.nobody, nil
+		return h.anonymous, nil
 	}
-	if p, ok := id.Derived.Load().(*prepared); ok && p.by == h && p.tenant == tenant {
+	if p, ok := id.Derived.Load().(*prepared); ok && p.source == h && p.tenant == tenant {
 		return p, nil
 	}
 	f, err := h.fields(id, tenant)
@@ -115,7 +117,7 @@ func (h *identityHeaders) prepare(id *jwtverify.Identity, tenant string) (*prepa
 	}
 	w := writers.Get().(*writer)
 	defer w.release()
-	p := &prepared{by: h, tenant: tenant}
+	p := &prepared{source: h, tenant: tenant}
 	p.encode(w, f)
 	w.b = w.b[:0]
 	w.identity(tenant, subject(id), id.WorkspaceID)
@@ -130,14 +132,15 @@ func (p *prepared) encode(w *writer, f fields) {
 	p.response = bytes.Clone(w.b)
 }
 
-// fields are all identity headers of a request: those with a value, and the
-// names of those without one.
+// fields are the identity headers of a request: those to set, and the names of those
+// without a value, to remove.
 type fields struct {
 	set    []policy.Header
 	remove []string
 }
 
-// fields takes the headers' values from the identity, if they can be that.
+// fields returns the headers of an identity. It fails if a value can't be that of a
+// header.
 func (h *identityHeaders) fields(id *jwtverify.Identity, tenant string) (fields, error) {
 	f := fields{set: make([]policy.Header, 0, len(h.all))}
 	if id == nil {
@@ -157,7 +160,7 @@ func (h *identityHeaders) fields(id *jwtverify.Identity, tenant string) (fields,
 			return f, fmt.Errorf("%w: the %s", errHeaderValue, plain.what)
 		}
 	}
-	// It is no header where there is a user id too, but goes to logs, Envoy's among them.
+	// The subject is no header if there is a user id, but it goes into logs.
 	if hasControl(id.Subject) || len(id.Subject) > maxElement {
 		return f, fmt.Errorf("%w: the subject", errHeaderValue)
 	}
@@ -179,20 +182,20 @@ func (h *identityHeaders) fields(id *jwtverify.Identity, tenant string) (fields,
 func (f *fields) setOrRemove(name, value string) {
 	switch {
 	case name == "":
-	case value == "": // an empty header would be sent, even where there was none
+	case value == "": // Envoy would send an empty header
 		f.remove = append(f.remove, name)
 	default:
 		f.set = append(f.set, policy.Header{Name: name, Value: value})
 	}
 }
 
-// size is about how many bytes it keeps in memory.
+// size estimates the memory in bytes.
 func (p *prepared) size() int {
 	const itself = 96
 	return itself + cap(p.response) + cap(p.metadata)
 }
 
-// visible tells whether a value is visible ASCII and not too long.
+// visible reports whether a value is visible ASCII, and not too long.
 func visible(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -206,8 +209,8 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// join joins names that are visible ASCII and hold no separator: a role
-// "user,admin" must not become two.
+// join joins names. It refuses names with a separator: a role "user,admin" must not
+// become two roles.
 func join(what string, names []string, separator string) (string, error) {
 	size := 0
 	for _, name := range names {
@@ -219,8 +222,8 @@ func join(what string, names []string, separator string) (string, error) {
 	return strings.Join(names, separator), nil
 }
 
-// claimValue writes a scalar claim as a header value: visible ASCII as it is,
-// all else percent-encoded. A claim that is no scalar has no value.
+// claimValue returns a scalar claim as a header value: visible ASCII as it is, other
+// bytes percent-encoded. For a claim of another type it returns "".
 func claimValue(claim any) (string, error) {
 	switch v := claim.(type) {
 	case bool:
@@ -228,7 +231,7 @@ func claimValue(claim any) (string, error) {
 			return "true", nil
 		}
 		return "false", nil
-	case json.Number: // of any number of digits
+	case json.Number: // with all of its digits
 		return encodeClaim(v.String())
 	case string:
 		return encodeClaim(v)

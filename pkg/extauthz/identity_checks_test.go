@@ -120,7 +120,7 @@ default decision := false`)).Explain(t.Context(), m)
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
 		x := w.authorizer(t, policy.Config{}).Explain(ctx, w.ask("GET", "/me", "alice"))
-		if x.Answer.Reason != answers.Overloaded || !strings.HasPrefix(x.Advice, "there was no time left to ask the policy: context deadline exceeded") {
+		if x.Answer.Reason != answers.Overloaded || !strings.HasPrefix(x.Advice, "there was no time left to evaluate the policy: context deadline exceeded") {
 			t.Errorf("%s: %s", x.Answer.Reason, x.Advice)
 		}
 	})

@@ -7,9 +7,9 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// oneLineEach joins the values that a policy gives a request header: each of
-// our lines overwrites what is there, so that of two the first would be lost.
-func oneLineEach(headers []policy.Header) []policy.Header {
+// joinValues joins the values that a policy sets for one request header: each line of
+// our answer overwrites the header, so the first of two would be lost.
+func joinValues(headers []policy.Header) []policy.Header {
 	joined := make([]policy.Header, 0, len(headers))
 	at := make(map[string]int, len(headers))
 	for _, h := range headers {

@@ -13,19 +13,19 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// Observer is told of each check once, after its answer was made and before it
-// is sent: metrics, traces and the decision log are observers. Observe is called
-// by many goroutines at once, on the road of the request, so it must not wait
-// for anything. It must not keep r, nor a string or slice of r.Message or
-// r.Input: they are used again once it returns. What it must keep it copies.
+// Observer receives the record of each check, once, after the answer is made and
+// before it is sent. Metrics, traces and the decision log are observers. Many
+// goroutines call Observe at once, each while its request waits, so it must not block.
+// It must not retain r, or any string or slice of r.Message or r.Input: their memory is
+// reused after it returns. It copies what it needs later.
 //
-// An observer that panics changes no answer.
+// A panic in Observe changes no answer.
 type Observer interface {
 	Observe(ctx context.Context, r *Record)
 }
 
-// Record tells one check. It holds the credential of the request, in
-// Message.Headers and Input.Headers: an observer MUST NOT let that out.
+// Record describes one check. It holds the credential of the request, in
+// Message.Headers and Input.Headers: an observer MUST NOT disclose it.
 type Record struct {
 	Answer  *Answer               // of an allow without the headers of its identity
 	Start   time.Time             // when the check had arrived
@@ -40,10 +40,10 @@ type Record struct {
 	DecisionCache jwtverify.Lookup
 }
 
-// Stage is a part of the road of a request.
+// Stage is a stage of the pipeline.
 type Stage int
 
-// The stages, in the order of the road.
+// The stages, in order.
 const (
 	StageParse  Stage = iota // one reading of the request
 	StageSelect              // the tenant
@@ -59,7 +59,7 @@ func (s Stage) String() string {
 	return [...]string{"parse", "select", "verify", "match", "policy", "encode"}[s]
 }
 
-// Path is the path as sent, without the query, which may hold secrets.
+// Path returns the path as sent, without the query, which may hold secrets.
 func (r *Record) Path() string {
 	if r.Message == nil {
 		return ""
@@ -68,28 +68,28 @@ func (r *Record) Path() string {
 	return path
 }
 
-// reached notes that a stage ended. r is nil where nobody observes.
-func (r *Record) reached(s Stage) {
+// endStage records the end of a stage. r is nil without an observer.
+func (r *Record) endStage(s Stage) {
 	if r != nil {
 		r.Ends[s] = time.Since(r.Start)
 	}
 }
 
-// walked notes what the road found.
-func (r *Record) walked(a *Authorizer, m *Message, road *road) {
+// complete records what the stages found.
+func (r *Record) complete(a *Authorizer, m *Message, state *checkState) {
 	if r == nil {
 		return
 	}
-	r.Policy, r.Message, r.Tenant, r.Input = a.policy, m, road.tenant, road.input
-	r.TokenCache, r.DecisionCache = road.lookup, road.decision.Lookup
-	if road.matched {
-		r.Route = road.match.Index
+	r.Policy, r.Message, r.Tenant, r.Input = a.policy, m, state.tenant, state.input
+	r.TokenCache, r.DecisionCache = state.lookup, state.decision.Lookup
+	if state.matched {
+		r.Route = state.match.Index
 	}
 }
 
 var records = sync.Pool{New: func() any { return new(Record) }}
 
-// record returns a record to fill in, nil where nobody observes.
+// record returns a record to fill in, nil without an observer.
 func (s *Server) record(start time.Time) *Record {
 	if s.observer == nil {
 		return nil
@@ -99,8 +99,8 @@ func (s *Server) record(start time.Time) *Record {
 	return r
 }
 
-// tell ends the life of a record.
-func (s *Server) tell(ctx context.Context, r *Record, a *Answer) {
+// observe passes the record to the observer and recycles it.
+func (s *Server) observe(ctx context.Context, r *Record, a *Answer) {
 	if r == nil {
 		return
 	}
@@ -112,6 +112,6 @@ func (s *Server) tell(ctx context.Context, r *Record, a *Answer) {
 		records.Put(r)
 	}()
 	r.Answer = a
-	r.reached(StageEncode)
+	r.endStage(StageEncode)
 	s.observer.Observe(ctx, r)
 }

@@ -7,15 +7,14 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// ownedNames are the headers that the configuration gives a meaning: those of
-// identities, of tokens, of tenants and of workspaces. Nobody but who is meant
-// may speak by one of them, in whatever spelling, or make it vanish on its way.
+// ownedNames are the headers that the configuration gives a meaning: of identities,
+// tokens, tenants and workspaces. A client must not send an identity header to the
+// upstream in any spelling, or have a proxy remove one of these headers on the way.
 type ownedNames struct {
 	exact  map[string]bool
 	folded map[string]bool
 
-	// Bit n: one of them that has other spellings, since there is a sign in it,
-	// has n bytes.
+	// Bit n: a name of n bytes has a separator, and so other spellings.
 	spelled uint64
 }
 
@@ -43,29 +42,29 @@ func (a *Authorizer) ownNames() {
 
 func (o *ownedNames) add(name string) {
 	if name != "" {
-		o.exact[name], o.folded[folded(name)] = true, true
+		o.exact[name], o.folded[foldSeparators(name)] = true, true
 		if strings.ContainsFunc(name, isSign) {
 			o.spelled |= lengthBit(name)
 		}
 	}
 }
 
-// owns tells whether a lower-case name reaches the upstream as one of them.
-func (o *ownedNames) owns(name string) bool { return o.folded[folded(name)] }
+// owns reports whether an upstream could read a lower-case name as one of them.
+func (o *ownedNames) owns(name string) bool { return o.folded[foldSeparators(name)] }
 
-// isSpelling tells whether a name is one of them in another spelling. Most
-// headers are told by their length.
+// isSpelling reports whether a name is one of them in another spelling. The length
+// alone excludes most names.
 func (o *ownedNames) isSpelling(name string) bool {
 	return o.spelled&lengthBit(name) != 0 && o.owns(name) && !o.exact[name]
 }
 
 func isSign(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 
-var errNominated = errors.New("a header of the request takes away or announces one that the configuration gives a meaning")
+var errNominated = errors.New("a Connection or Trailer header of the request names a header that the configuration gives a meaning")
 
-// checkNominated refuses a request that names one of the headers as one of a
-// hop: a proxy behind Envoy would remove it, with the identity in it (RFC 9110
-// section 7.6.1), or let a trailer take its place.
+// checkNominated refuses a request whose Connection or Trailer header names one of
+// them: a proxy behind Envoy would remove it as hop-by-hop, with the identity in it
+// (RFC 9110 section 7.6.1), or let a trailer replace it.
 func (o *ownedNames) checkNominated(headers tenants.Headers) error {
 	for i := range headers {
 		switch headers[i].Name {
@@ -80,9 +79,8 @@ func (o *ownedNames) checkNominated(headers tenants.Headers) error {
 	return nil
 }
 
-// removeSpoofs removes what a client sent in the hope that somebody behind us
-// reads it as ours or as Envoy's: other spellings of the owned headers, and the headers
-// by which ext_authz itself speaks.
+// removeSpoofs removes headers that a server behind could take for ours or Envoy's:
+// other spellings of the owned names, and the headers that ext_authz itself sets.
 func (o *ownedNames) removeSpoofs(headers tenants.Headers, a *Answer) {
 	for _, header := range headers {
 		if o.isSpelling(header.Name) || header.Name == "x-envoy-auth-failure-mode-allowed" || header.Name == "x-envoy-auth-headers-to-remove" {

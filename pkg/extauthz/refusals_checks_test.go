@@ -206,7 +206,7 @@ func TestKeysUnavailable(t *testing.T) {
 		t.Errorf("%s, status %d: %v", got.Reason, got.Status, got.Err)
 	}
 	x := a.Explain(t.Context(), w.ask("GET", "/me", "alice"))
-	if !strings.HasPrefix(x.Advice, "the keys of tenant acme can't be had from "+url+": ") || !strings.Contains(fmt.Sprint(x.Steps), url+", never fetched") {
+	if !strings.HasPrefix(x.Advice, "the keys of tenant acme can't be fetched from "+url+": ") || !strings.Contains(fmt.Sprint(x.Steps), url+", never fetched") {
 		t.Errorf("advice %s, steps %v", x.Advice, x.Steps)
 	}
 }
@@ -254,7 +254,7 @@ func TestKeyThatIsHeldBack(t *testing.T) {
 			t.Errorf("%s, retry-after %s; the error says %s, the reason %s", got.Reason, seconds, after, usual)
 		}
 		x := a.Explain(t.Context(), w.ask("GET", "/me", name))
-		want := fmt.Sprintf(`the token's key, kid %q…, is none of those from %s, fetched … ago; it may be a new one, and the source could not be asked for it yet`, name, url)
+		want := fmt.Sprintf(`the token's key, kid %q…, is none of those from %s, fetched … ago; it may be a new one, and the key URL is not fetched again yet`, name, url)
 		if !fits(want, x.Advice) {
 			t.Errorf("advice %s\nwant   %s", x.Advice, want)
 		}

@@ -22,8 +22,8 @@ type Message struct {
 	Target     string            // path and query, as sent
 	Headers    tenants.Headers   // as sent; names in any case
 	Extensions []httpfield.Field // what the Envoy route pinned; from configuration, not from the client
-	Body       []byte            // what Envoy sent of it; not to be written to
-	BodyText   bool              // Envoy sent it as text: what is no UTF-8 was replaced
+	Body       []byte            // as much as Envoy sent; read-only
+	BodyText   bool              // Envoy sent it as text, with bytes that are not UTF-8 replaced
 	Partial    bool              // Envoy cut the body
 
 	// Attributes returns the CheckRequest's attributes as protojson writes
@@ -31,8 +31,8 @@ type Message struct {
 	Attributes func() (any, error)
 }
 
-// request is a Message that has one reading only: whatever two servers could
-// understand in two ways was refused.
+// request is a Message with only one reading: messages that two servers could read
+// differently were refused.
 type request struct {
 	method   string
 	host     string
@@ -40,20 +40,20 @@ type request struct {
 	query    string   // as sent
 	headers  tenants.Headers
 
-	// Room for what most requests have.
-	segmentRoom [8]string
-	headerRoom  [24]tenants.Header
+	// Buffers that are large enough for most requests.
+	segmentBuffer [8]string
+	headerBuffer  [24]tenants.Header
 }
 
-// Bounds on a request. Envoy's own defaults are 60 KiB and 100 headers; these
-// are for callers that are no Envoy.
+// Bounds on a request. Envoy's own defaults, 60 KiB and 100 headers, are lower: these
+// are for other callers.
 const (
 	maxMethod  = tenants.MaxMethod
 	maxPath    = tenants.MaxPath
 	maxHeaders = 1000
 )
 
-// parse takes the one reading of a message, or tells why there is none.
+// parse reads a message. It returns an error if servers could read it differently.
 func (r *request) parse(m *Message) (err error) {
 	if err := checkMethod(m.Method); err != nil {
 		return err
@@ -64,18 +64,17 @@ func (r *request) parse(m *Message) (err error) {
 	}
 	path, query, _ := strings.Cut(m.Target, "?")
 	r.query = query
-	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
+	if r.segments, err = splitPath(r.segmentBuffer[:0], path); err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
-	r.headers, err = canonicalHeaders(r.headerRoom[:0], m)
+	r.headers, err = canonicalHeaders(r.headerBuffer[:0], m)
 	return err
 }
 
 // checkMethod accepts an upper-case token (RFC 9110 section 9.1). Over HTTP/2
 // Envoy lets "get" through, which many servers treat as GET and no route names.
-// CONNECT has no path to decide about. The answer to a TRACE, or to a TRACK, which
-// is IIS's name for it, repeats the request: cookies that a script can't read,
-// and the identity headers that the application was given.
+// CONNECT has no path to decide about. The answer to TRACE (TRACK in IIS) repeats the
+// request to the client: cookies that a script can't read, and the identity headers.
 func checkMethod(method string) error {
 	if !httpguts.ValidHeaderFieldName(method) || len(method) > maxMethod || strings.ToUpper(method) != method {
 		return errors.New("the method is no upper-case token")
@@ -98,12 +97,10 @@ var (
 	errEncoding = errors.New("does not decode to UTF-8")
 )
 
-// splitPath splits first and decodes each segment then, so that an encoded
-// slash never becomes a separator. It refuses every spelling that another
-// server could read as another path; "/" is one empty segment, and a trailing
-// slash an empty one at the end.
-//
-// It appends to segments, which are empty.
+// splitPath splits a path before it decodes the segments, so that an encoded slash
+// never becomes a separator. It refuses every spelling that another server could read
+// as another path. "/" is one empty segment; a trailing slash is an empty segment at
+// the end. It appends to segments, an empty buffer.
 func splitPath(segments []string, path string) ([]string, error) {
 	if !strings.HasPrefix(path, "/") {
 		return nil, errNoSlash
@@ -135,7 +132,7 @@ func decodeSegment(raw string) (string, error) {
 	if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
 		return "", errDots
 	}
-	if segment == raw { // plain: no escapes, and ASCII since unescape refuses the rest
+	if segment == raw { // no escapes, and ASCII, since unescape refuses the rest
 		return segment, nil
 	}
 	if !utf8.ValidString(segment) {
@@ -198,17 +195,16 @@ func unhex(c byte) byte {
 	}
 }
 
-// canonicalHeaders lower-cases the names and drops the pseudo-headers, after
-// those that repeat the request line were compared with it: a header that says
-// another path than the one we decide about is an attack.
-// It appends to headers, which are empty.
+// canonicalHeaders lower-cases the names and drops the pseudo-headers. One that
+// contradicts the request line is an attack: it names another path than the one that
+// is decided about. It appends to headers, an empty buffer.
 func canonicalHeaders(headers tenants.Headers, m *Message) (tenants.Headers, error) {
 	if len(m.Headers) > maxHeaders {
 		return nil, errManyHeaders
 	}
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, ":") {
-			if !agrees(m, h) {
+			if !matchesRequestLine(m, h) {
 				return nil, fmt.Errorf("the pseudo-header %q contradicts the request", h.Name)
 			}
 			continue
@@ -225,13 +221,13 @@ func canonicalHeaders(headers tenants.Headers, m *Message) (tenants.Headers, err
 	return headers, nil
 }
 
-// carriesCredential names the headers where a control byte is first of all a
-// bad token, which has an answer of its own.
+// carriesCredential names the headers in which a control byte makes the token invalid,
+// which is a reason of its own.
 func carriesCredential(name string) bool { return name == "authorization" || name == "cookie" }
 
 // checkCredentialBytes refuses control bytes beside the token, which canonicalHeaders
-// let pass: a cookie without its token goes back to Envoy in our answer, and
-// must not bring lines of its own.
+// accepts. The rest of the cookie goes back to Envoy in our answer, and must not inject
+// a header line.
 func (r *request) checkCredentialBytes() error {
 	for _, h := range r.headers {
 		if carriesCredential(h.Name) && !validValue(h.Value) {
@@ -241,9 +237,9 @@ func (r *request) checkCredentialBytes() error {
 	return nil
 }
 
-// validValue is httpguts.ValidHeaderFieldValue, eight bytes at a time: most
-// values are long, and none has a control byte. Where one of the eight may be
-// one, httpguts looks.
+// validValue is httpguts.ValidHeaderFieldValue for eight bytes at a time, since most
+// values are long and have no control byte. If any of the eight may be one, httpguts
+// decides.
 func validValue(s string) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	b := unsafe.Slice(unsafe.StringData(s), len(s)) // #nosec G103 -- only read
@@ -257,7 +253,7 @@ func validValue(s string) bool {
 	return httpguts.ValidHeaderFieldValue(s[len(s)-len(b):])
 }
 
-func agrees(m *Message, h tenants.Header) bool {
+func matchesRequestLine(m *Message, h tenants.Header) bool {
 	switch h.Name {
 	case ":path":
 		return h.Value == m.Target

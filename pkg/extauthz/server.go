@@ -38,11 +38,11 @@ type Server struct {
 // ServerConfig bounds a Server.
 type ServerConfig struct {
 	MaxInFlight int // checks at once; beyond, the answer is Overloaded; 0: no bound
-	// MaxInFlightBytes bounds the large checks at once by their bytes in the same
-	// way: a policy that reads bodies holds many times of them. 0: no bound.
+	// MaxInFlightBytes bounds the bytes of the large checks that are decided at
+	// once: a policy that reads bodies needs many times their size. 0: no bound.
 	MaxInFlightBytes int64
-	Log              *slog.Logger // denials at info, faults at error; nil: none
-	Observer         Observer     // is told of every check; nil: nobody
+	Log              *slog.Logger // denials at info, internal errors at error; nil: none
+	Observer         Observer     // is called after every check; nil: none
 }
 
 // NewServer returns a server that denies everything until Use was called.
@@ -53,15 +53,15 @@ func NewServer(cfg ServerConfig) *Server {
 	return &Server{maxInFlight: int64(cfg.MaxInFlight), maxBytes: cfg.MaxInFlightBytes, log: cfg.Log, observer: cfg.Observer}
 }
 
-// largeCheck is more than a check without a body has, of which the number is
-// bound enough.
+// largeCheck is more than a check without a body has. The memory of smaller ones is
+// bounded by their number.
 const largeCheck = 16 << 10
 
-// InFlight is the number of checks that are being decided.
+// InFlight returns the number of checks that are being decided.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
-// Use makes a the authorizer of all checks that begin from now on. A check
-// under way keeps the one it began with.
+// Use makes a the authorizer of all checks that begin from now on. A check that is
+// under way ends with the one that it began with.
 func (s *Server) Use(a *Authorizer) { s.current.Store(a) }
 
 // Register adds the service to a gRPC server that was made with
@@ -84,19 +84,19 @@ func (s *Server) Check(ctx context.Context, request *authv3.CheckRequest) (*auth
 func (s *Server) respond(ctx context.Context, c *check) {
 	start := time.Now()
 	record := s.record(start)
-	c.road.record = record
+	c.state.record = record
 	defer func() {
 		if r := recover(); r != nil {
 			answer := refuse(answers.Internal, fmt.Errorf("panic: %v", r))
 			s.logAnswer(ctx, answer, start)
 			c.response = encode(answer)
-			s.tell(ctx, record, answer)
+			s.observe(ctx, record, answer)
 		}
 	}()
 	answer := s.answer(ctx, c)
 	s.logAnswer(ctx, answer, start)
 	c.response = encode(answer)
-	s.tell(ctx, record, answer)
+	s.observe(ctx, record, answer)
 }
 
 func (s *Server) answer(ctx context.Context, c *check) *Answer {
@@ -119,12 +119,12 @@ func (s *Server) answer(ctx context.Context, c *check) *Answer {
 	if err := readCheck(c.bytes, &c.message); err != nil {
 		return refuse(answers.InvalidRequest, err)
 	}
-	return authorizer.authorize(ctx, &c.message, &c.road)
+	return authorizer.authorize(ctx, &c.message, &c.state)
 }
 
 var errNotLoaded = errors.New("no configuration is loaded")
 
-// refuse is the answer to a check that never reached an Authorizer.
+// refuse returns the denial of a check that never reached an Authorizer.
 func refuse(reason answers.Reason, err error) *Answer {
 	a := (&Answer{DecisionID: newDecisionID(new([36]byte))}).deny(reason, err)
 	a.finish(policy.Decision{}, nil, false)
@@ -156,7 +156,7 @@ func (s *Server) logAnswer(ctx context.Context, a *Answer, start time.Time) {
 	s.log.LogAttrs(ctx, level, "decision", attrs...)
 }
 
-// shorten bounds an error's text: a policy's can repeat what a client sent.
+// shorten bounds an error's text: the error of a policy can repeat what a client sent.
 func shorten(text string) string {
 	const most = 1 << 10
 	if len(text) <= most {

@@ -13,8 +13,8 @@ import (
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// maxNesting is how deep messages nest in each other: Envoy's own protobuf
-// writes and reads no deeper.
+// maxNesting is the depth of nested messages: Envoy's own protobuf library writes and
+// reads no deeper.
 const maxNesting = 100
 
 var (
@@ -29,11 +29,12 @@ var (
 	errSplitRequest = errors.New("the check has a query or a fragment beside its path")
 )
 
-// reader fills a Message from the bytes of a CheckRequest. It accepts what
-// protobuf's own decoder accepts and understands it alike: the last of several
-// values counts, a message that comes in parts is one, a key of a map is there
-// once, and what nobody knows is passed over, a known number with another wire
-// type included. On top of that it refuses what contradicts itself.
+// reader fills a Message from the bytes of a CheckRequest, without the generated types
+// and their allocations. It reads as protobuf's own decoder does (proto3 encoding): the
+// last of several values wins, a message that comes in parts is merged, a map has one
+// value for a key, and unknown fields are skipped, as are known numbers with another
+// wire type. In addition it refuses messages that contradict themselves. A fuzz target
+// compares it with the generated types.
 type reader struct {
 	message *Message
 	http    bool // a check about a TCP connection has no HTTP request
@@ -44,20 +45,20 @@ type reader struct {
 	name, value, raw      []byte // of the entry or line at hand: none is within another
 }
 
-// readCheck reads a check into m, whose strings then are parts of b: nobody
-// may write to b any more.
+// readCheck reads a check into m, whose strings are parts of b afterwards: b must not
+// be written to any more.
 func readCheck(b []byte, m *Message) error {
 	r := reader{message: m}
 	if err := r.fields(b, checkSchema, maxNesting); err != nil {
 		return err
 	}
 	m.Attributes = func() (any, error) { return attributesOf(b, m.Headers) }
-	return r.finish()
+	return r.checkConsistent()
 }
 
-// fields reads the fields of one message, in which messages may nest room deep.
-func (r *reader) fields(b []byte, s *schema, room int) error {
-	if room--; room < 0 {
+// fields reads the fields of one message, in which messages may nest depth deep.
+func (r *reader) fields(b []byte, s *schema, depth int) error {
+	if depth--; depth < 0 {
 		return errNesting
 	}
 	for len(b) > 0 {
@@ -79,30 +80,30 @@ func (r *reader) fields(b []byte, s *schema, room int) error {
 			return errNoMessage
 		}
 		b = b[n:]
-		if err := r.field(f, value, room); err != nil {
+		if err := r.field(f, value, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reader) field(f schemaField, value []byte, room int) error {
+func (r *reader) field(f schemaField, value []byte, depth int) error {
 	if f.kind == messageField {
 		r.name, r.value, r.raw = nil, nil, nil
-		if err := r.fields(value, f.message, room); err != nil {
+		if err := r.fields(value, f.message, depth); err != nil {
 			return err
 		}
-		return r.end(f.part)
+		return r.endMessage(f.part)
 	}
 	if f.kind == textField && !utf8.Valid(value) {
 		return errUTF8
 	}
-	r.take(f.part, value)
+	r.setField(f.part, value)
 	return nil
 }
 
-// take keeps the value of a field, in place of one that came before.
-func (r *reader) take(p part, value []byte) {
+// setField stores the value of a field. It replaces an earlier one.
+func (r *reader) setField(p part, value []byte) {
 	switch p {
 	case methodPart:
 		r.message.Method = text(value)
@@ -127,8 +128,8 @@ func (r *reader) take(p part, value []byte) {
 	}
 }
 
-// end keeps a message whose fields were taken.
-func (r *reader) end(p part) error {
+// endMessage stores a message whose fields were read.
+func (r *reader) endMessage(p part) error {
 	switch p {
 	case httpPart:
 		r.http = true
@@ -136,10 +137,10 @@ func (r *reader) end(p part) error {
 		r.message.Extensions = append(r.message.Extensions, httpfield.Field{Name: text(r.name), Value: text(r.value)})
 	case headerPart:
 		r.entries++
-		r.keepHeader()
+		r.addHeader()
 	case linePart:
 		r.lines++
-		return r.keepLine()
+		return r.addHeaderLine()
 	}
 	// Here, since each entry is compared with those before it.
 	if r.entries > maxHeaders || r.lines > maxHeaders {
@@ -148,9 +149,9 @@ func (r *reader) end(p part) error {
 	return nil
 }
 
-// keepHeader keeps an entry of headers. Two of one name are no two lines: a map
-// has the last of them alone.
-func (r *reader) keepHeader() {
+// addHeader adds an entry of headers. headers is a map: of two entries with one name
+// only the last counts.
+func (r *reader) addHeader() {
 	name, value := text(r.name), text(r.value)
 	for i := range r.message.Headers {
 		if r.message.Headers[i].Name == name {
@@ -161,8 +162,8 @@ func (r *reader) keepHeader() {
 	r.message.Headers = append(r.message.Headers, tenants.Header{Name: name, Value: value})
 }
 
-// keepLine keeps a line of header_map. Envoy writes its value into raw_value.
-func (r *reader) keepLine() error {
+// addHeaderLine adds a line of header_map. Envoy writes its value into raw_value.
+func (r *reader) addHeaderLine() error {
 	value := r.value
 	if len(r.raw) > 0 {
 		if len(value) > 0 && !bytes.Equal(value, r.raw) {
@@ -174,8 +175,8 @@ func (r *reader) keepLine() error {
 	return nil
 }
 
-// finish refuses what says two things, rather than to choose between them.
-func (r *reader) finish() error {
+// checkConsistent refuses messages that say two things, rather than choose one.
+func (r *reader) checkConsistent() error {
 	m := r.message
 	switch {
 	case !r.http:
@@ -199,5 +200,5 @@ func (r *reader) finish() error {
 	return nil
 }
 
-// text is b as a string, without a copy.
+// text returns b as a string without a copy.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } // #nosec G103 -- b is not written while its text lives
