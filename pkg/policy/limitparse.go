@@ -125,11 +125,8 @@ func prettyLength(value ast.Value, line, indent, most int) (n int) {
 
 // limitNumberText is for a text that is read as a number, with a unit or not.
 func limitNumberText(operands []*ast.Term) error {
-	text, ok := operands[0].Value.(ast.String)
-	if !ok {
-		return nil
-	}
-	digits := strings.Trim(string(text), ` "`)
+	text, _ := operands[0].Value.(ast.String)
+	digits := strings.Trim(strings.ReplaceAll(string(text), `"`, ""), " ") // units.parse takes quotes away, wherever they are
 	if end := strings.IndexFunc(digits, func(r rune) bool { return !strings.ContainsRune("0123456789.+-eE", r) }); end >= 0 {
 		digits = digits[:min(end, len(digits))]
 	}
@@ -142,10 +139,7 @@ func limitNumberText(operands []*ast.Term) error {
 // limitQuery refuses names that share a hash.
 func limitQuery(operands []*ast.Term) error {
 	text, _ := operands[0].Value.(ast.String)
-	query, err := url.ParseQuery(string(text))
-	if err != nil {
-		return nil // the function says so
-	}
+	query, _ := url.ParseQuery(string(text)) // where it can't be read the function says so
 	var names textSet
 	for name, values := range query {
 		if err := names.add(name); err != nil {

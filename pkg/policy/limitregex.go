@@ -69,9 +69,6 @@ func limitTemplate(operands []*ast.Term) error {
 	if len(start) != 1 || len(end) != 1 {
 		return nil // the function says so
 	}
-	if len(template) > maxInstructions {
-		return fmt.Errorf("a template of %d bytes", len(template))
-	}
 	n, depth, from := 2*len(template), 0, 0
 	for i := range len(template) {
 		switch template[i] {
@@ -126,9 +123,6 @@ func instructions(re *syntax.Regexp) int {
 	}
 	for _, sub := range re.Sub {
 		n += instructions(sub)
-		if n > maxInstructions {
-			return n
-		}
 	}
 	if re.Op == syntax.OpRepeat {
 		n *= max(1, re.Min, re.Max)

@@ -165,7 +165,7 @@ func limitedBuiltin(name string, limit limited) topdown.BuiltinFunc {
 }
 
 func limitSteps(n int) error {
-	if n < 0 || n > maxSteps {
+	if n > maxSteps {
 		return errors.New("it would take too long for these arguments")
 	}
 	return nil
@@ -180,7 +180,7 @@ func product(n, m int) int {
 }
 
 func limitText(n int) error {
-	if n < 0 || n > maxText {
+	if n > maxText {
 		return fmt.Errorf("the result could have more than %d bytes", maxText)
 	}
 	return nil
@@ -237,7 +237,7 @@ func limitReplace(operands []*ast.Term) error {
 	if err := limitSteps(product(len(old), len(old))); err != nil {
 		return err // to prepare the search takes the square of what is searched
 	}
-	return limitText(len(s) + strings.Count(string(s), string(old))*len(replacement))
+	return limitText(len(s) + product(strings.Count(string(s), string(old)), len(replacement)))
 }
 
 func limitReplaceN(operands []*ast.Term) error {
@@ -306,16 +306,10 @@ func limitRegexReplace(operands []*ast.Term) error {
 	}
 	s, _ := operands[0].Value.(ast.String)
 	replacement, _ := operands[2].Value.(ast.String)
-	if len(s) > maxText || len(replacement) > maxText {
-		return limitText(maxText + 1)
-	}
+	// What a group of all matches holds is no more than the text itself, as matches
+	// don't overlap; nor is what no match holds.
 	groups := strings.Count(string(replacement), "$")
-	if groups > maxElements {
-		return limitText(maxText + 1)
-	}
-	// What the groups of all matches hold is no more than the text itself, as
-	// matches don't overlap.
-	return limitText((len(s)+1)*len(replacement) + groups*len(s))
+	return limitText(product(len(s)+1, len(replacement)+groups+1))
 }
 
 func limitShift(operands []*ast.Term) error {
@@ -359,10 +353,8 @@ func digitsOf(n ast.Number) int {
 	if i < 0 {
 		return len(text)
 	}
-	exponent, err := strconv.Atoi(text[i+1:])
-	if err != nil || exponent > maxDigits || exponent < -maxDigits {
-		return maxDigits + 1
-	}
+	exponent, _ := strconv.Atoi(text[i+1:]) // where no int holds it, the nearest that there is
+	exponent = min(max(exponent, -maxDigits-1), maxDigits+1)
 	return i + max(exponent, -exponent)
 }
 

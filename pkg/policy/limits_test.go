@@ -41,6 +41,7 @@ func TestRefusedCalls(t *testing.T) {
 			return fmt.Sprintf(`"d%d":{"allOf":[{"$ref":"#/d/%%64%d"},{"$ref":"#/%%64/d%d"}]}`, i, i+1, i+1)
 		}) + `}`},
 		{"a schema that refers to itself", `json.match_schema({}, input.parsed_body)`, `{"$ref":"#"}`},
+		{"a schema that refers to itself, beside a number beyond float64", `json.match_schema({}, input.parsed_body)`, `"{\"$ref\":\"#/d\",\"d\":{\"allOf\":[{\"$ref\":\"#/d\"}]},\"minimum\":1e999}"`},
 		{"patterns", `strings.replace_n({x: "b" | some x in input.parsed_body}, "a")`, joined("[", "]", 20_000, func(i int) string { return fmt.Sprintf(`"%08x"`, i) })},
 		{"a long text that is replaced", `replace(input.parsed_body, input.parsed_body, "")`, `"` + strings.Repeat("a", 1_000_000) + `"`},
 		{"a long pattern", `strings.replace_n({input.parsed_body: ""}, input.parsed_body)`, `"` + strings.Repeat("a", 100_000) + `"`},

@@ -23,7 +23,7 @@ const (
 // is nil where there is none.
 func limitSchema(schema, document ast.Value) error {
 	native, err := nativeOf(schema)
-	if err != nil || native == nil {
+	if native == nil {
 		return err
 	}
 	var refs schemaRefs
@@ -54,27 +54,24 @@ func nativeOf(value ast.Value) (native any, err error) {
 	if !ok {
 		return ast.JSON(value)
 	}
-	if json.Unmarshal([]byte(text), &native) != nil {
-		return nil, nil
-	}
-	if nativeDepth(native, maxSchemaDeep) > maxSchemaDeep {
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.UseNumber() // as the function's: another one gives up at 1e999, and would leave the rest unread
+	_ = decoder.Decode(&native)
+	if nativeDepth(native) > maxSchemaDeep {
 		return nil, fmt.Errorf("nested more than %d deep", maxSchemaDeep)
 	}
 	return native, nil
 }
 
-func nativeDepth(v any, most int) (deepest int) {
-	if most < 0 {
-		return 1
-	}
+func nativeDepth(v any) (deepest int) {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, member := range v {
-			deepest = max(deepest, nativeDepth(member, most-1))
+			deepest = max(deepest, nativeDepth(member))
 		}
 	case []any:
 		for _, element := range v {
-			deepest = max(deepest, nativeDepth(element, most-1))
+			deepest = max(deepest, nativeDepth(element))
 		}
 	default:
 		return 0
