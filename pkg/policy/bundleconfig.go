@@ -175,13 +175,18 @@ func (c *bundleCheck) table(name string) map[string]any {
 	return table
 }
 
-// decode reads a part into OPA's own type. A value of the wrong kind is named,
-// never shown.
+// decode reads a part into OPA's own type.
 func (c *bundleCheck) decode(field string, part, into any) (raw []byte, ok bool) {
 	raw, err := json.Marshal(part)
 	if err == nil {
 		err = util.Unmarshal(raw, into)
 	}
+	return raw, c.readable(field, err)
+}
+
+// readable reports whether a part could be read. A value of the wrong kind is
+// named, never shown.
+func (c *bundleCheck) readable(field string, err error) bool {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &kind):
@@ -190,7 +195,7 @@ func (c *bundleCheck) decode(field string, part, into any) (raw []byte, ok bool)
 	case err != nil:
 		c.add(field, "can't be read")
 	}
-	return raw, err == nil
+	return err == nil
 }
 
 func kindName(kind string) string {
@@ -307,13 +312,12 @@ func (c *bundleCheck) readServices() {
 
 func (c *bundleCheck) readService(name, field string, part any) {
 	c.files(field, part)
-	raw, ok := c.decode(field, part, &rest.Config{})
-	if !ok {
-		return
+	var client rest.Client
+	raw, err := json.Marshal(part)
+	if err == nil {
+		client, err = rest.New(raw, c.keys, rest.Name(name), rest.Logger(newOPALog(slog.New(slog.DiscardHandler))))
 	}
-	client, err := rest.New(raw, c.keys, rest.Name(name), rest.Logger(newOPALog(slog.New(slog.DiscardHandler))))
-	if err != nil {
-		c.add(field, "%s", safeText(err))
+	if !c.readable(field, err) {
 		return
 	}
 	c.services[name] = client

@@ -42,8 +42,8 @@ func applyDelta(ctx context.Context, base *held, delta *bundle.Bundle) (*bundle.
 }
 
 func applyChange(ctx context.Context, store storage.Store, txn storage.Transaction, change bundle.PatchOperation) error {
-	path, ok := storage.ParsePathEscaped("/" + strings.Trim(change.Path, "/"))
-	if !ok || len(path) == 0 {
+	path, _ := storage.ParsePathEscaped("/" + strings.Trim(change.Path, "/")) // empty where it is none
+	if len(path) == 0 {
 		return errors.New("is no path")
 	}
 	var op storage.PatchOp = storage.ReplaceOp

@@ -100,11 +100,11 @@ func fallback(ctx context.Context, cfg Config, files *loader.Result) (*Engine, e
 	if !gives(files, cfg.Entrypoint) {
 		return notLoaded(), nil // the embedded policy must not stand in for one that may deny more
 	}
+	var engine *Engine
 	sources, err := assemble(files, nil)
-	if err != nil {
-		return notLoaded(), err
+	if err == nil {
+		engine, err = build(ctx, cfg, sources)
 	}
-	engine, err := build(ctx, cfg, sources)
 	if err != nil {
 		return notLoaded(), err
 	}
@@ -136,28 +136,32 @@ func gives(files *loader.Result, entrypoint string) bool {
 // afterwards, even where it fails.
 func (b *Bundles) Start(ctx context.Context, changed func(*Engine)) error {
 	b.changed = changed
-	raw, err := json.Marshal(b.managed())
-	if err != nil {
+	if err := b.start(ctx); err != nil {
 		return fmt.Errorf("bundles: %w", err)
 	}
+	return nil
+}
+
+func (b *Bundles) start(ctx context.Context) error {
+	raw, err := json.Marshal(b.managed())
+	if err != nil {
+		return err
+	}
 	if err := b.makeFolders(); err != nil {
-		return fmt.Errorf("bundles: %w", err)
+		return err
 	}
 	log := newOPALog(b.log)
 	b.manager, err = plugins.New(raw, "ussoauthz", inmem.New(), plugins.Logger(log), plugins.ConsoleLogger(log), plugins.WithHooks(hooks.New(discovered{})))
 	if err != nil {
-		return fmt.Errorf("bundles: %w", err)
+		return err
 	}
 	d, err := discovery.New(b.manager, discovery.Factories(map[string]plugins.Factory{bundlesPlugin: factory{b}}), discovery.Hooks(hooks.New(discovered{})))
-	if err != nil {
-		return fmt.Errorf("bundles: %w", err)
+	if err == nil {
+		d.RegisterListener(b, func(s bundleplugin.Status) { b.tellDiscovery(&s) })
+		b.manager.Register(discovery.Name, d)
+		err = b.manager.Start(ctx)
 	}
-	d.RegisterListener(b, func(s bundleplugin.Status) { b.tellDiscovery(&s) })
-	b.manager.Register(discovery.Name, d)
-	if err := b.manager.Start(ctx); err != nil {
-		return fmt.Errorf("bundles: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Close ends the downloads and waits for them.
@@ -271,11 +275,8 @@ func (b *Bundles) take(ctx context.Context, name string, got *bundle.Bundle, raw
 func (b *Bundles) candidates(name string) (list []map[string]*held) {
 	if all := b.newestOfAll(); all != nil {
 		list = append(list, all)
-		if len(b.waiting) == 1 {
-			return list
-		}
 	}
-	if b.active[name] != nil {
+	if b.active[name] != nil && (len(list) == 0 || len(b.waiting) > 1) { // or that is the same set
 		alone := maps.Clone(b.active)
 		alone[name] = b.waiting[name]
 		list = append(list, alone)

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/download"
 
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/policy"
@@ -42,6 +44,8 @@ func TestBundlesConfigMisread(t *testing.T) {
 		// One thing that is wrong is one fault: what would follow from it is not told.
 		"an unknown key of discovery": {with(base(), "discovery", section{"service": "cdn", "resourze": "x"}), "discovery.resourze", "unknown key"},
 		"a number for discovery":      {with(base(), "discovery", section{"service": "cdn", "resource": 5}), "discovery.resource", "is no string"},
+		"a number for a service":      {with(with(base(), "services/other", section{"url": "https://other.example"}), "discovery", section{"service": 5, "resource": "x"}), "discovery.service", "is no string"},
+		"a service that is no JSON":   {with(base(), "services/cdn/headers", section{"x": make(chan int)}), "services.cdn", "can't be read"},
 		"a number for a URL":          {with(base(), "services/cdn", section{"url": 5}), "services.cdn.url", "is no string"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +171,7 @@ func TestBundlesOnDisk(t *testing.T) {
 	})
 	t.Run("broken", func(t *testing.T) {
 		r := start(t, kept(t, []byte("x")), true)
-		if s := r.state("main"); !strings.HasPrefix(s.Error, "the bundle on disk: ") || s.Failures != 1 || r.Engine().Loaded() {
+		if s := r.state("main"); s.Error != "the bundle on disk: bundle read failed: archive read failed: unexpected EOF" || s.Failures != 1 || r.Engine().Loaded() {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -233,6 +237,49 @@ func TestBundlesThatAreNotRego(t *testing.T) {
 	if err := r.Take("other", &gone); err != nil || r.state("other").Name != "" || r.taken() != 1 {
 		t.Errorf("got %v, %+v, %d engines", err, r.state("other"), r.taken())
 	}
+	changes := bundle.Bundle{Patch: bundle.Patch{Data: []bundle.PatchOperation{{Op: "remove", Path: "/app"}}}}
+	if err := r.Take("other", &changes); err != nil {
+		t.Errorf("changes to a bundle that went: %v", err)
+	}
+}
+
+// What a downloader brings: an error, nothing new, or a bundle with its bytes.
+func TestBundleUpdates(t *testing.T) {
+	down, cut := errors.New("the server is down"), errors.New("the connection was cut")
+	text := "package app\n\nallow := true\n"
+	whole := func() *bundle.Bundle {
+		return &bundle.Bundle{
+			Manifest: bundle.Manifest{Revision: "v1"},
+			Modules:  []bundle.ModuleFile{{Path: "/app.rego", RelativePath: "/app.rego", Raw: []byte(text)}},
+		}
+	}
+	for name, test := range map[string]struct {
+		update    download.Update
+		want      error
+		revision  string
+		downloads int
+		checked   bool
+	}{
+		"an error":             {update: download.Update{Error: down, Bundle: whole()}, want: down},
+		"not modified":         {update: download.Update{}, checked: true},
+		"a bundle":             {update: download.Update{Bundle: whole(), Raw: strings.NewReader("x")}, revision: "v1", downloads: 1, checked: true},
+		"bytes that end early": {update: download.Update{Bundle: whole(), Raw: iotest.ErrReader(cut)}, want: cut, downloads: 1, checked: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shelf := plainShelf(t)
+			shelf.put("main", book{hold: make(chan struct{})}) // no other answer comes
+			r := read(t, with(shelf.sections("main"), "", section{"persistence_directory": t.TempDir()}))
+			r.Fail("main", "an error before")
+			err := r.Apply("main", test.update)
+			s := r.state("main")
+			if !errors.Is(err, test.want) || s.Revision != test.revision || s.Downloads != test.downloads || s.Checked.IsZero() == test.checked {
+				t.Errorf("got %v, %+v", err, s)
+			}
+			if well := test.want == nil; (s.Error == "") != well {
+				t.Errorf("the state tells the error %q", s.Error)
+			}
+		})
+	}
 }
 
 func TestDeltasThatDoNotFit(t *testing.T) {
@@ -261,7 +308,7 @@ func TestDeltasThatDoNotFit(t *testing.T) {
 		"roots of a base of all":   {everything, []string{"app"}, bundle.PatchOperation{Op: "upsert", Path: "/app/more", Value: 1}, `the bundle has [""]`},
 		"no path":                  {base, nil, bundle.PatchOperation{Op: "upsert", Path: "/", Value: section{}}, "upsert /: is no path"},
 		"a path with a bad escape": {base, nil, bundle.PatchOperation{Op: "upsert", Path: "/app/%zz", Value: 1}, "upsert /app/%zz: is no path"},
-		"below what is no object":  {base, nil, bundle.PatchOperation{Op: "upsert", Path: "/app/open/x/y", Value: 1}, "upsert /app/open/x/y: "},
+		"below what is no object":  {base, nil, bundle.PatchOperation{Op: "upsert", Path: "/app/open/x/y", Value: 1}, "upsert /app/open/x/y: storage_write_conflict_error: /app/open"},
 		"an unknown operation":     {base, nil, bundle.PatchOperation{Op: "move", Path: "/app/open", Value: 1}, "move /app/open: is no operation"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,8 +2,11 @@ package policy
 
 import (
 	"context"
+	"errors"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/download"
+	bundleplugin "github.com/open-policy-agent/opa/v1/plugins/bundle"
 )
 
 // Held is what is made of a bundle that was read and verified.
@@ -24,3 +27,15 @@ func ApplyDelta(base *Held, delta *bundle.Bundle) (*bundle.Bundle, error) {
 func (b *Bundles) Take(name string, got *bundle.Bundle) error {
 	return b.take(context.Background(), name, got, nil)
 }
+
+// WriteArchive replaces a file as a whole or not at all.
+func WriteArchive(name string, raw []byte) error { return writeArchive(name, raw) }
+
+// Apply gives a bundle that is kept on disk what its downloader brought.
+func (b *Bundles) Apply(name string, u download.Update) error {
+	l := &bundleLoader{b: b, name: name, source: &bundleplugin.Source{Persist: true}}
+	return l.apply(context.Background(), u)
+}
+
+// Fail notes an error.
+func (b *Bundles) Fail(name, text string) { b.failed(name, errors.New(text)) }
