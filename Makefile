@@ -277,6 +277,14 @@ fleet: ## what REPLICAS (300) with ISSUERS (5000) and a TTL (1h) ask of issuers
 	@table=$$(USSOAUTHZ_FLEET="$(REPLICAS) $(ISSUERS) $(TTL)" $(GO) test -count 1 -v -run 'TestFleet$$' ./pkg/jwtverify/jwks) || { echo "$$table"; exit 1; }; \
 	  echo "$$table" | grep -v '^[-=]* *\(RUN\|PASS\|---\|ok\)'
 
+.PHONY: docs
+docs: ## the documentation as a site, at http://127.0.0.1:8000; needs python3 and npm
+	@test/docs/site/run.sh serve
+
+.PHONY: docs-check
+docs-check: ## the site alone, in .cache/site: a broken link or any warning fails
+	@test/docs/site/run.sh build
+
 .PHONY: schema
 schema: ## config.schema.json anew, from the types of the configuration
 	$(GO) test ./internal/config -run TestSchemaIsFresh -update

@@ -14,14 +14,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ussoio/ussoauthz/internal/testkit"
 	"github.com/ussoio/ussoauthz/internal/testkit/prototest"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/extauthz"
 	"github.com/ussoio/ussoauthz/pkg/policy"
 )
 
-// These tests run policies as they are written for opa-envoy-plugin; the table
-// of docs/opa-envoy-plugin.md says where the two differ.
+// These tests run policies as they are written for opa-envoy-plugin;
+// docs/divergences.md says where the two differ.
 
 // fullCheck is a check with every part that Envoy can fill in.
 func (w *world) fullCheck(t *testing.T) *authv3.CheckRequest {
@@ -347,60 +348,166 @@ func TestOPAEnvoyGRPC(t *testing.T) {
 
 func quoteRego(s string) string { return "`" + s + "`" }
 
-// The rows of docs/opa-envoy-plugin.md where the two differ.
-func TestOPAEnvoyDifferences(t *testing.T) {
-	w := newWorld(t)
-	path := func(p string) func(*authv3.CheckRequest) {
-		return func(c *authv3.CheckRequest) {
-			http := c.Attributes.Request.Http
-			http.Path, http.Headers[":path"] = p, p
-		}
+// opaEnvoyCase is a policy and a request that opa-envoy-plugin answers in another
+// way, or understands in another way: the policy then asks for our way.
+type opaEnvoyCase struct {
+	name, rego string
+	change     func(*authv3.CheckRequest)
+	want       answers.Reason
+}
+
+// doesNotLoad stands for the reason where the policy is refused at the start.
+const doesNotLoad answers.Reason = "does not load"
+
+func onPath(p string) func(*authv3.CheckRequest) {
+	return func(c *authv3.CheckRequest) {
+		http := c.Attributes.Request.Http
+		http.Path, http.Headers[":path"] = p, p
 	}
-	header := func(name, value string) func(*authv3.CheckRequest) {
-		return func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Headers[name] = value }
+}
+
+func withHeader(name, value string) func(*authv3.CheckRequest) {
+	return func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Headers[name] = value }
+}
+
+func withBody(contentType, text string) func(*authv3.CheckRequest) {
+	return func(c *authv3.CheckRequest) {
+		http := c.Attributes.Request.Http
+		http.Body, http.Headers["content-type"] = text, contentType
+		delete(http.Headers, "content-length")
 	}
-	for _, tt := range []struct {
-		name, rego string
-		change     func(*authv3.CheckRequest)
-		want       answers.Reason
-	}{
-		{"an encoded slash", `decision := true`, path("/a%2Fb"), answers.InvalidRequest},
-		{"dot segments", `decision := true`, path("/a/../b"), answers.InvalidRequest},
-		{"an invalid token", `decision := true`, header("authorization", "Bearer x.y.z"), answers.TokenInvalid},
-		{"another scheme is the policy's business", `decision if startswith(input.attributes.request.http.headers.authorization, "Basic ")`, header("authorization", "Basic dTpw"), answers.Allowed},
-		{"pairs that don't decode stay", `decision if input.parsed_query == {"a": ["%zz"]}`, path("/?a=%zz"), answers.Allowed},
-		{"Envoy says that it cut", `decision if input.truncated_body`, func(c *authv3.CheckRequest) {
-			delete(c.Attributes.Request.Http.Headers, "content-length")
-			header("x-envoy-auth-partial-body", "true")(c)
-		}, answers.Allowed},
-		{"Envoy says that it did not", `decision if input.parsed_body.title == "hello"`, header("x-envoy-auth-partial-body", "false"), answers.Allowed},
-		{"a second document", `decision if input.parsed_body`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.InvalidRequest},
-		{"a second document that nobody reads", `decision if input.request.method`, func(c *authv3.CheckRequest) { c.Attributes.Request.Http.Body = `{"a": 11} {"b": 22}` }, answers.Allowed},
-		{"a multipart form without a boundary", `decision if [input.parsed_body, input.truncated_body] == [null, false]`, header("content-type", "multipart/form-data"), answers.Allowed},
-		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, header("content-length", "many"), answers.InvalidRequest},
-		{"a length that is no number, and nobody reads the body", `decision if input.request.method`, header("content-length", "many"), answers.Allowed},
-		{"more than its length", `decision if input.parsed_body.title == "hello"`, header("content-length", "17"), answers.InvalidRequest},
-		{"less than its length", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, header("content-length", "19"), answers.Allowed},
-		{"a WebSocket, whose body Envoy does not wait for", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, header("upgrade", "WebSocket"), answers.Allowed},
-		{"compressed", `decision if input.parsed_body.title == "hello"`, header("content-encoding", "gzip"), answers.InvalidRequest},
+}
+
+// withMessage makes the check one about a gRPC call of shop.S.
+func withMessage(contentType, target, framed string) func(*authv3.CheckRequest) {
+	return func(c *authv3.CheckRequest) {
+		onPath(target)(c)
+		withBody(contentType, "")(c)
+		c.Attributes.Request.Http.RawBody = []byte(framed)
+	}
+}
+
+func opaEnvoyInputCases() []opaEnvoyCase {
+	const readsBody = `decision if input.parsed_body`
+	const frame = "\x00\x00\x00\x00\x03\x0a\x01a"
+	null := `decision if [input.parsed_body, input.truncated_body] == [null, false]`
+	return []opaEnvoyCase{
+		{"raw header lines", `decision if input.attributes.request.http.headers["x-plan"] == "gold,silver"`, func(c *authv3.CheckRequest) { rawLines(c) }, answers.Allowed},
+		{"an encoded slash", `decision := true`, onPath("/a%2Fb"), answers.InvalidRequest},
+		{"dot segments", `decision := true`, onPath("/a/../b"), answers.InvalidRequest},
+		{"empty segments", `decision := true`, onPath("/a//b"), answers.InvalidRequest},
+		{"a pair that does not decode", `decision if input.parsed_query == {"a": ["%zz"]}`, onPath("/?a=%zz"), answers.Allowed},
+		{"a content type in capitals", `decision if input.parsed_body == {"title": "hello"}`, withHeader("content-type", "Application/JSON"), answers.Allowed},
+		{"a name twice in a JSON object", readsBody, withBody("application/json", `{"role": "user", "role": "admin"}`), answers.InvalidRequest},
+		{"a part without a name", readsBody, withBody("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--\r\n"), answers.InvalidRequest},
+		{"a body that is no JSON, and nobody reads it", `decision if input.request.method`, withBody("application/json", "{"), answers.Allowed},
+		{"a length that is no number, and nobody reads the body", `decision if input.request.method`, withHeader("content-length", "many"), answers.Allowed},
+		{"more than its length", readsBody, withHeader("content-length", "17"), answers.InvalidRequest},
+		{"a content encoding", readsBody, withHeader("content-encoding", "gzip"), answers.InvalidRequest},
+		{"a WebSocket", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, withHeader("upgrade", "WebSocket"), answers.Allowed},
+		{"a compressed gRPC message", readsBody, withMessage("application/grpc", "/shop.S/Get", "\x01"+frame[1:]), answers.InvalidRequest},
+		{"a gRPC message in base64", readsBody, withMessage("application/grpc-web-text", "/shop.S/Get", "AAAAAAMKAWE="), answers.InvalidRequest},
+		{"two gRPC messages", readsBody, withMessage("application/grpc", "/shop.S/Get", frame+frame), answers.InvalidRequest},
+		{"a gRPC path of three segments", null, withMessage("application/grpc", "/shop.S/Get/x", frame), answers.Allowed},
+		{"an invalid token", `decision := true`, withHeader("authorization", "Bearer x.y.z"), answers.TokenInvalid},
+		{"an unknown tenant", `decision := true`, func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions["tenant"] = "nobody" }, answers.InvalidTenant},
+	}
+}
+
+func opaEnvoyResultCases() []opaEnvoyCase {
+	return []opaEnvoyCase{
 		{"undefined", `decision if false`, nil, answers.PolicyError},
-		{"no boolean", `decision := "true"`, nil, answers.PolicyError},
-		{"an unknown key", `decision := {"allowed": true, "http_statsu": 1}`, nil, answers.PolicyError},
+		{"a string", `decision := "true"`, nil, answers.PolicyError},
+		{"a misspelt key", `decision := {"allowed": true, "http_statsu": 1}`, nil, answers.PolicyError},
 		{"an identity header", `decision := {"allowed": true, "headers": {"x-user-id": "root"}}`, nil, answers.PolicyError},
 		{"the host", `decision := {"allowed": true, "headers": {"host": "b"}}`, nil, answers.PolicyError},
-		{"a status that ends nothing", `decision := {"allowed": false, "http_status": 101}`, nil, answers.PolicyError},
+		{"a header of Envoy", `decision := {"allowed": true, "headers": {"x-envoy-original-path": "/"}}`, nil, answers.PolicyError},
+		{"a line break in a header", `decision := {"allowed": true, "headers": {"x-a": "1\r\nx-b: 2"}}`, nil, answers.PolicyError},
+		{"http_status 100", `decision := {"allowed": false, "http_status": 100}`, nil, answers.PolicyError},
 		{"one name as a string", `decision := {"allowed": true, "request_headers_to_remove": "x-a"}`, nil, answers.Allowed},
-		{"no runtime", `decision if opa.runtime() == {}`, nil, answers.Allowed},
+		{"names as a set", `decision := {"allowed": true, "query_parameters_to_remove": {"a", "b"}}`, nil, answers.Allowed},
+	}
+}
+
+func opaEnvoyRegoCases() []opaEnvoyCase {
+	return []opaEnvoyCase{
+		{"http.send", `decision if http.send({"method": "GET", "url": "http://127.0.0.1"}).status_code == 200`, nil, doesNotLoad},
+		{"net.lookup_ip_addr", `decision if net.lookup_ip_addr("localhost")`, nil, doesNotLoad},
+		{"a member that never exists", `decision if input.atributes.request`, nil, doesNotLoad},
+		{"Rego v0", "decision { true }", nil, doesNotLoad},
+		{"opa.runtime", `decision if opa.runtime() == {}`, nil, answers.Allowed},
+		{"an endless evaluation", `decision if count([1 | numbers.range(1, 100000)[_]; numbers.range(1, 100000)[_]]) > 0`, nil, answers.PolicyError},
+	}
+}
+
+// Each row of docs/divergences.md about opa-envoy-plugin is a case, each case has
+// a row, and the row says how the service answers.
+func TestOPAEnvoyDivergences(t *testing.T) {
+	w := newWorld(t)
+	set := prototest.Write(t, prototest.Set(prototest.Compile(t, `
+		syntax = "proto3";
+		package shop;
+		service S { rpc Get(M) returns (M); }
+		message M { string name = 1; }`)))
+	for section, cases := range map[string][]opaEnvoyCase{
+		"opa-envoy-plugin: input":  opaEnvoyInputCases(),
+		"opa-envoy-plugin: result": opaEnvoyResultCases(),
+		"opa-envoy-plugin: Rego":   opaEnvoyRegoCases(),
+	} {
+		listed := testkit.ReadDivergences(t, section)
+		for _, c := range cases {
+			cfg := own(t, c.rego)
+			cfg.ProtoDescriptor = set
+			if c.name == "an endless evaluation" {
+				cfg.Timeout = policy.DefaultTimeout
+			}
+			got := doesNotLoad
+			if _, err := policy.New(t.Context(), cfg); err == nil {
+				check := w.fullCheck(t)
+				if c.change != nil {
+					c.change(check)
+				}
+				got = reasonOf(respond(t, w, cfg, check))
+			}
+			if got != c.want {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+			if row := listed.Find(c.name); row == nil {
+				t.Errorf("docs/divergences.md has no row for %q in %q", c.name, section)
+			} else if said := strings.ReplaceAll(row.Here, "`", ""); !strings.HasPrefix(said, string(got)) {
+				t.Errorf("%v says %q, and the service answers %s", row, row.Here, got)
+			}
+		}
+		listed.Finish(t)
+	}
+}
+
+// What both understand alike, beside what they don't.
+func TestOPAEnvoyAgrees(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []opaEnvoyCase{
+		{"another scheme is the policy's business", `decision if startswith(input.attributes.request.http.headers.authorization, "Basic ")`, withHeader("authorization", "Basic dTpw"), answers.Allowed},
+		{"Envoy says that it cut", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, func(c *authv3.CheckRequest) {
+			delete(c.Attributes.Request.Http.Headers, "content-length")
+			withHeader("x-envoy-auth-partial-body", "true")(c)
+		}, answers.Allowed},
+		{"Envoy says that it did not", `decision if input.parsed_body.title == "hello"`, withHeader("x-envoy-auth-partial-body", "false"), answers.Allowed},
+		{"less than its length", `decision if [input.parsed_body, input.truncated_body] == [null, true]`, withHeader("content-length", "19"), answers.Allowed},
+		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, withHeader("content-length", "many"), answers.InvalidRequest},
+		{"a second document", `decision if input.parsed_body`, withBody("application/json", `{"a": 11} {"b": 22}`), answers.InvalidRequest},
+		{"a multipart form without a boundary", `decision if [input.parsed_body, input.truncated_body] == [null, false]`, withHeader("content-type", "multipart/form-data"), answers.Allowed},
 	} {
 		check := w.fullCheck(t)
-		if tt.change != nil {
-			tt.change(check)
-		}
-		response := respond(t, w, own(t, tt.rego), check)
-		if got := reasonOf(response); got != tt.want {
-			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		c.change(check)
+		if got := reasonOf(respond(t, w, own(t, c.rego), check)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
+}
+
+// What an answer holds that the plugin's does not, as the page says below its tables.
+func TestOPAEnvoyAnswers(t *testing.T) {
+	w := newWorld(t)
 	set := respond(t, w, own(t, `decision := {"allowed": true, "query_parameters_to_set": {"q": "a b%20c"}}`), w.fullCheck(t))
 	if q := set.GetOkResponse().GetQueryParametersToSet(); len(q) != 1 || q[0].GetValue() != "a%20b%20c" {
 		t.Errorf("query: %v", q)
@@ -409,5 +516,9 @@ func TestOPAEnvoyDifferences(t *testing.T) {
 		if set.GetDynamicMetadata().GetFields()[name] == nil {
 			t.Errorf("no %s in the dynamic metadata", name)
 		}
+	}
+	denied := respond(t, w, own(t, `decision := false`), w.fullCheck(t)).GetDeniedResponse()
+	if !strings.Contains(denied.GetBody(), `"reason":"policy_denied"`) {
+		t.Errorf("the body of a denial: %s", denied.GetBody())
 	}
 }

@@ -15,38 +15,118 @@ import (
 	"testing"
 
 	"github.com/ussoio/ussoauthz/internal/config"
+	"github.com/ussoio/ussoauthz/internal/dev/envoybin"
 	"github.com/ussoio/ussoauthz/internal/dev/tour"
 	"github.com/ussoio/ussoauthz/pkg/answers"
 	"github.com/ussoio/ussoauthz/pkg/tenants"
 )
 
-// The map of the README leads to every page.
+// The overview and the navigation of the site lead to every page, and the README
+// to the overview.
 func TestSiteMap(t *testing.T) {
-	_, section, _ := strings.Cut(readme(t), "\n## Where to look\n")
-	section, _, _ = strings.Cut(section, "\n## ")
+	overview, navigation := page(t, "docs/index.md"), page(t, "mkdocs.yml")
 	for _, file := range documents(t) {
-		name, err := filepath.Rel(root(t), file)
+		name, err := filepath.Rel(filepath.Join(root(t), "docs"), file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name != "README.md" && !strings.Contains(section, "]("+filepath.ToSlash(name)+")") {
-			t.Errorf("%s is not on the map of the README", name)
+		name = filepath.ToSlash(name)
+		if strings.HasPrefix(name, "../") {
+			continue
+		}
+		if name != "index.md" && !strings.Contains(overview, "]("+name+")") {
+			t.Errorf("docs/index.md does not lead to %s", name)
+		}
+		if !strings.Contains(navigation, ": "+name+"\n") {
+			t.Errorf("the navigation of mkdocs.yml does not lead to %s", name)
 		}
 	}
+	if !strings.Contains(readme(t), "](docs/index.md)") {
+		t.Error("the README does not lead to docs/index.md")
+	}
 	examples, err := filepath.Glob(filepath.Join(root(t), "policies", "examples", "*"))
-	if err != nil || len(examples) != 11 || !strings.Contains(readme(t), "\neleven policies with their tests") {
+	if err != nil || len(examples) != 11 || !strings.Contains(readme(t), "[eleven examples with their tests]") {
 		t.Errorf("the README counts policies/examples wrong: there are %d (%v)", len(examples), err)
 	}
 }
 
-func readme(t *testing.T) string {
+// The README names the versions that the tests run.
+func TestVersions(t *testing.T) {
+	versions := map[string]string{"Envoy": envoybin.Version}
+	for _, m := range regexp.MustCompile(`(?m)^(EGCTL|ISTIOCTL) *:= (\S+)$`).FindAllStringSubmatch(page(t, "Makefile"), -1) {
+		versions[map[string]string{"EGCTL": "Envoy Gateway", "ISTIOCTL": "Istio"}[m[1]]] = m[2]
+	}
+	rows := tables(t, readme(t), "Versions")[0]
+	if len(rows) != 3 || len(versions) != 3 {
+		t.Fatalf("%d rows, %d versions", len(rows), len(versions))
+	}
+	for _, row := range rows {
+		want := versions[row[0]]
+		if row[0] == "Istio" { // a version of no release: v0.0.0-20260827124520-eed52ebb66ad
+			parts := strings.Split(want, "-")
+			day := parts[1]
+			want = "source of " + day[:4] + "-" + day[4:6] + "-" + day[6:8] + " (`" + parts[2] + "`)"
+		}
+		if row[1] != want {
+			t.Errorf("%s: the README says %q, tested is %q", row[0], row[1], want)
+		}
+	}
+}
+
+// What the README says of the installation holds: the command that it names, the
+// image's file and the chart are there.
+func TestInstall(t *testing.T) {
+	_, section, _ := strings.Cut(readme(t), "\n## Install\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	commands := 0
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(section, -1) {
+		words := strings.Fields(m[1])
+		commands++
+		switch {
+		case len(words) == 3 && words[0] == "go" && words[1] == "install":
+			checkGoInstall(t, words[2])
+		case strings.HasPrefix(m[1], "docker build -t ussoauthz ."):
+			if dockerStages(t) == nil {
+				t.Error("the Dockerfile has no stage")
+			}
+		case len(words) == 4 && words[0] == "helm" && words[1] == "install":
+			if _, err := os.Stat(filepath.Join(root(t), words[3], "Chart.yaml")); err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Errorf("nobody checks %q", m[1])
+		}
+	}
+	if commands < 3 {
+		t.Errorf("%d commands were found", commands)
+	}
+	if version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(page(t, "go.mod")); version == nil || !strings.Contains(section, "need Go "+version[1]+".") {
+		t.Errorf("the README names another Go than go.mod: %v", version)
+	}
+}
+
+// checkGoInstall finds the program of a package path with a version.
+func checkGoInstall(t *testing.T, target string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root(t), "README.md"))
+	m := regexp.MustCompile(`^github\.com/ussoio/ussoauthz/(\S+)@latest$`).FindStringSubmatch(target)
+	if m == nil {
+		t.Fatalf("%s is no program of this module", target)
+	}
+	if _, err := os.Stat(filepath.Join(root(t), m[1], "main.go")); err != nil {
+		t.Error(err)
+	}
+}
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root(t), filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
 }
+
+func readme(t *testing.T) string { return page(t, "README.md") }
 
 // tables returns the tables of a section, as rows of cells, without the two
 // lines of the head.
@@ -87,7 +167,7 @@ func tables(t *testing.T, text, section string) [][][]string {
 func TestAnswersTable(t *testing.T) {
 	want := reasons(t)
 	var got []string
-	for _, row := range tables(t, readme(t), "Answers")[0] {
+	for _, row := range tables(t, page(t, "docs/answers.md"), "Deny")[0] {
 		name := strings.Trim(row[0], "`")
 		got = append(got, name)
 		r := answers.Reason(name).Row()
@@ -139,13 +219,9 @@ func reasons(t *testing.T) []string {
 
 // The tables of the configuration have every key, and no other.
 func TestConfigurationTables(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root(t), "docs", "configuration.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list [][][]string
 	for _, section := range []string{"The service", "Tenants", "Routes"} {
-		found := tables(t, string(page), section)
+		found := tables(t, page(t, "docs/configuration.md"), section)
 		if len(found) != 1 {
 			t.Fatalf("section %q has %d tables", section, len(found))
 		}
@@ -197,7 +273,7 @@ func yamlKeys(kind reflect.Type) []string {
 func TestTour(t *testing.T) {
 	steps := tour.Steps()
 	_, shown, _ := strings.Cut(readme(t), "$ make demo\n")
-	shown, _, _ = strings.Cut(shown, "$ make test\n")
+	shown, _, _ = strings.Cut(shown, "```")
 	row := regexp.MustCompile(`^ *(\d+)  (\S.*?)  +(\S+) +(\d{3}) +(\S+) +(.*)$`)
 	found := 0
 	for line := range strings.Lines(shown) {

@@ -13,12 +13,11 @@ import (
 
 // comparison is one token for both sides.
 type comparison struct {
-	name    string
-	token   string
-	setup   setup
-	want    error  // our sentinel; nil: accepted
-	sdk     string // part of the SDK's refusal; "": accepted
-	differs string // why the two may differ in verdict or account; "": they must not
+	name  string
+	token string
+	setup setup
+	want  error  // our sentinel; nil: accepted
+	sdk   string // part of the SDK's refusal; "": accepted
 }
 
 // What the SDK says.
@@ -119,20 +118,20 @@ func (b *bench) algorithmCases() []comparison {
 		comparison{name: "good Ed25519", token: b.mint(nil, jwttest.WithHeader("alg", "Ed25519"))},
 		comparison{
 			name: "alg in lower case", token: b.mint(nil, jwttest.WithHeader("alg", "eddsa")),
-			want: jwtverify.ErrAlgorithm, differs: "names of algorithms are case-sensitive (RFC 7515, 4.1.1)",
+			want: jwtverify.ErrAlgorithm,
 		},
 		comparison{
 			name: "PS256", token: b.signPS256(), setup: setup{set: "ps256"},
-			want: jwtverify.ErrAlgorithm, differs: "PS256 is not one of the seven algorithms",
+			want: jwtverify.ErrAlgorithm,
 		},
 		comparison{
 			name: "ES512", token: b.signES512(), setup: setup{set: "p521"},
-			want: jwtverify.ErrAlgorithm, differs: "ES512 is not one of the seven algorithms",
+			want: jwtverify.ErrAlgorithm,
 		},
 		comparison{
 			name: "RS512 by a key whose JWK says RS256", setup: setup{set: "rs256"},
 			token: b.mint(nil, jwttest.WithAlgorithm(jwtverify.RS512), jwttest.WithKeyID("rs256")),
-			want:  jwtverify.ErrAlgorithm, differs: "a key is for the algorithm that its JWK names (RFC 8725, 3.1)",
+			want:  jwtverify.ErrAlgorithm,
 		},
 		comparison{
 			name: "RS512 by a key whose JWK says nothing", setup: setup{set: "rsa without alg"},
@@ -158,36 +157,35 @@ func (b *bench) configuredKeyCases() []comparison {
 		{
 			name: "RS256 by PEM of 3072 bits", token: b.mintBy(b.long, nil),
 			setup: setup{pem: string(b.long.PublicPEM(jwtverify.RS256)), alg: "RS256"},
-			sdk:   "OverflowError", differs: "the SDK reads no RSA key of more than 2048 bits from PEM",
+			sdk:   "OverflowError",
 		},
 		{
 			name: "RS512 by PEM for RS256", token: b.mint(nil, jwttest.WithAlgorithm(jwtverify.RS512)), setup: pem(jwtverify.RS256),
-			want: jwtverify.ErrAlgorithm, differs: "the SDK does not look at type: the token would choose its algorithm",
+			want: jwtverify.ErrAlgorithm,
 		},
 		{name: "HS256 by secret", token: b.mintBy(b.secrets, nil), setup: secret},
 		{name: "HS256 by another secret", token: b.mintBy(b.otherSecrets(), nil), setup: secret, want: jwtverify.ErrSignature, sdk: sdkSignature},
 		{
 			name: "HS256 by secret, alg HS512", token: b.signHS512(), setup: secret,
-			want: jwtverify.ErrAlgorithm, differs: "HS512 is not one of the seven algorithms, and a token does not choose",
+			want: jwtverify.ErrAlgorithm,
 		},
 		{name: "HS256 by secret, expired", token: b.mintBy(b.secrets, claims{"exp": b.in(-1)}), setup: secret, want: jwtverify.ErrExpired, sdk: sdkExpired},
 	}
 }
 
 func (b *bench) timeCases() []comparison {
-	const dates = "a date is a number from 1970 to 9999"
 	return []comparison{
 		{name: "expired a second ago", token: b.mint(claims{"exp": b.in(-1)}), want: jwtverify.ErrExpired, sdk: sdkExpired},
 		{name: "expires now", token: b.mint(claims{"exp": b.in(0)}), want: jwtverify.ErrExpired, sdk: sdkExpired},
 		{name: "expires in a second", token: b.mint(claims{"exp": b.in(1)})},
 		{
 			name: "expired within the leeway", token: b.mint(claims{"exp": b.in(-5)}), setup: setup{leeway: slack},
-			sdk: sdkExpired, differs: "the SDK has no leeway",
+			sdk: sdkExpired,
 		},
 		{name: "expired beyond the leeway", token: b.mint(claims{"exp": b.in(-10)}), setup: setup{leeway: slack}, want: jwtverify.ErrExpired, sdk: sdkExpired},
 		{
 			name: "no exp", token: b.mint(claims{"exp": nil}),
-			want: jwtverify.ErrMalformed, differs: "a token without an end is refused unless verify_exp is off",
+			want: jwtverify.ErrMalformed,
 		},
 		{name: "exp null", token: b.mint(claims{"exp": null}), want: jwtverify.ErrMalformed, sdk: "TypeError"},
 		{name: "exp a string", token: b.mint(claims{"exp": "9999999999"}), want: jwtverify.ErrMalformed, sdk: "TypeError"},
@@ -199,9 +197,9 @@ func (b *bench) timeCases() []comparison {
 		{name: "exp with an exponent", token: b.mint(claims{"exp": json.RawMessage("4.1024448e9")})},
 		{
 			name: "exp with a fraction", token: b.mint(claims{"exp": json.RawMessage("4102444800.5")}),
-			sdk: sdkClaims, differs: "a NumericDate may have a fraction (RFC 7519, 2)",
+			sdk: sdkClaims,
 		},
-		{name: "exp in the year 10000", token: b.mint(claims{"exp": 253402300800}), want: jwtverify.ErrMalformed, differs: dates},
+		{name: "exp in the year 10000", token: b.mint(claims{"exp": 253402300800}), want: jwtverify.ErrMalformed},
 		{name: "exp beyond 64 bits", token: b.mint(claims{"exp": json.RawMessage("1e300")}), want: jwtverify.ErrMalformed, sdk: sdkClaims},
 		{
 			name: "exp Infinity", token: b.raw(`{"iss":"` + testIssuer + `","sub":"user:1","aud":"my-app","exp":Infinity}`),
@@ -214,7 +212,7 @@ func (b *bench) timeCases() []comparison {
 		{name: "iat years ago", token: b.mint(claims{"iat": 1})},
 		{
 			name: "iat in half a minute", token: b.mint(claims{"iat": b.in(30)}),
-			want: jwtverify.ErrNotYetValid, differs: "our tolerance for iat is the leeway, the SDK's always 60 s",
+			want: jwtverify.ErrNotYetValid,
 		},
 		{name: "iat in 61 seconds", token: b.mint(claims{"iat": b.in(61)}), want: jwtverify.ErrNotYetValid, sdk: sdkFuture},
 	}
@@ -222,14 +220,13 @@ func (b *bench) timeCases() []comparison {
 
 func (b *bench) issuerAndAudienceCases() []comparison {
 	two := setup{issuers: []string{"https://old.example", testIssuer}, audiences: []string{"other", testAudience}}
-	const list = "aud may be a list, and one match is enough (RFC 7519, 4.1.3)"
 	return []comparison{
 		{name: "one of two issuers and audiences", token: b.mint(nil), setup: two},
 		{name: "none of two issuers", token: b.mint(claims{"iss": "https://new.example"}), setup: two, want: jwtverify.ErrIssuer, sdk: sdkIssuer},
 		{name: "another issuer", token: b.mint(claims{"iss": "https://sso.globex.example"}), want: jwtverify.ErrIssuer, sdk: sdkIssuer},
 		{name: "the issuer with a slash", token: b.mint(claims{"iss": testIssuer + "/"}), want: jwtverify.ErrIssuer, sdk: sdkIssuer},
 		{name: "the issuer in upper case", token: b.mint(claims{"iss": strings.ToUpper(testIssuer)}), want: jwtverify.ErrIssuer, sdk: sdkIssuer},
-		{name: "no issuer", token: b.mint(claims{"iss": nil}), want: jwtverify.ErrIssuer, differs: "iss is required where it is verified"},
+		{name: "no issuer", token: b.mint(claims{"iss": nil}), want: jwtverify.ErrIssuer},
 		{name: "issuer null", token: b.mint(claims{"iss": null}), want: jwtverify.ErrMalformed, sdk: sdkIssuer},
 		{name: "issuer a list", token: b.mint(claims{"iss": []string{testIssuer}}), want: jwtverify.ErrMalformed, sdk: sdkIssuer},
 		{name: "another audience", token: b.mint(claims{"aud": "other"}), want: jwtverify.ErrAudience, sdk: sdkAudience},
@@ -237,7 +234,7 @@ func (b *bench) issuerAndAudienceCases() []comparison {
 		{name: "no audience", token: b.mint(claims{"aud": nil}), want: jwtverify.ErrAudience, sdk: sdkNoAud},
 		{name: "audience null", token: b.mint(claims{"aud": null}), want: jwtverify.ErrMalformed, sdk: sdkAudience},
 		{name: "audience a number", token: b.mint(claims{"aud": 1}), want: jwtverify.ErrMalformed, sdk: sdkAudience},
-		{name: "audience a list with ours", token: b.mint(claims{"aud": []string{"other", testAudience}}), sdk: sdkAudience, differs: list},
+		{name: "audience a list with ours", token: b.mint(claims{"aud": []string{"other", testAudience}}), sdk: sdkAudience},
 		{name: "audience a list without ours", token: b.mint(claims{"aud": []string{"other"}}), want: jwtverify.ErrAudience, sdk: sdkAudience},
 		{name: "audience an empty list", token: b.mint(claims{"aud": []string{}}), want: jwtverify.ErrAudience, sdk: sdkAudience},
 		{name: "wrong issuer and audience", token: b.mint(claims{"iss": "x", "aud": "y"}), want: jwtverify.ErrAudience, sdk: sdkAudience},
@@ -256,13 +253,13 @@ func (b *bench) tokenTypeCases() []comparison {
 		{name: "token_type unknown", token: of("api_key"), want: jwtverify.ErrTokenType, sdk: sdkType},
 		{name: "token_type in upper case", token: of("ACCESS"), want: jwtverify.ErrTokenType, sdk: sdkType},
 		{name: "token_type empty", token: of(""), want: jwtverify.ErrTokenType, sdk: sdkType},
-		{name: "token_type null", token: of(null), sdk: sdkType, differs: "null counts as missing"},
+		{name: "token_type null", token: of(null), sdk: sdkType},
 		{name: "token_type a list", token: of([]string{"access"}), want: jwtverify.ErrMalformed, sdk: sdkType},
 		{name: "token_type refresh, wanted", token: of("refresh"), setup: refresh},
 		{name: "token_type access, refresh wanted", token: of("access"), setup: refresh, want: jwtverify.ErrTokenType, sdk: sdkType},
 		{
 			name: "token_type missing, refresh wanted", token: b.mint(nil), setup: refresh,
-			want: jwtverify.ErrTokenType, differs: "a missing token_type is access, for the SDK it is whatever is wanted",
+			want: jwtverify.ErrTokenType,
 		},
 	}
 }

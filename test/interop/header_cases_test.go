@@ -16,26 +16,25 @@ import (
 func (b *bench) headerCases() []comparison {
 	with := func(name string, value any) string { return b.mint(nil, jwttest.WithHeader(name, value)) }
 	kid := b.issuer.KeyID(jwtverify.EdDSA)
-	const typ = "typ is JWT or at+jwt where it is there: a token of another kind is none (RFC 8725, 3.11)"
 	return []comparison{
 		{name: "no typ", token: with("typ", nil)},
 		{name: "typ at+jwt", token: with("typ", "at+jwt")},
 		{name: "typ in lower case", token: with("typ", "jwt")},
-		{name: "typ of a logout token", token: with("typ", "logout+jwt"), want: jwtverify.ErrMalformed, differs: typ},
-		{name: "typ of a DPoP proof", token: with("typ", "dpop+jwt"), want: jwtverify.ErrMalformed, differs: typ},
-		{name: "typ a number", token: with("typ", 1), want: jwtverify.ErrMalformed, differs: typ},
+		{name: "typ of a logout token", token: with("typ", "logout+jwt"), want: jwtverify.ErrMalformed},
+		{name: "typ of a DPoP proof", token: with("typ", "dpop+jwt"), want: jwtverify.ErrMalformed},
+		{name: "typ a number", token: with("typ", 1), want: jwtverify.ErrMalformed},
 		{
 			name: "crit", token: b.mint(nil, jwttest.WithHeader("crit", []string{"exp"}), jwttest.WithHeader("exp", 1)),
-			want: jwtverify.ErrMalformed, differs: "an extension that is not understood refuses the token (RFC 7515, 4.1.11)",
+			want: jwtverify.ErrMalformed,
 		},
-		{name: "b64 true", token: with("b64", true), want: jwtverify.ErrMalformed, differs: "b64 needs crit (RFC 7797, 6)"},
-		{name: "cty JWT", token: with("cty", "JWT"), want: jwtverify.ErrMalformed, differs: "a nested token is not unpacked (RFC 7519, 5.2)"},
-		{name: "zip", token: with("zip", "DEF"), want: jwtverify.ErrMalformed, differs: "zip has no place in a signed token"},
+		{name: "b64 true", token: with("b64", true), want: jwtverify.ErrMalformed},
+		{name: "cty JWT", token: with("cty", "JWT"), want: jwtverify.ErrMalformed},
+		{name: "zip", token: with("zip", "DEF"), want: jwtverify.ErrMalformed},
 		{name: "unknown members", token: with("x-anything", claims{"a": 1})},
 		{name: "jku elsewhere is ignored", token: with("jku", "http://127.0.0.1:1/jwks.json")},
 		{
 			name: "alg twice", token: b.signed(`{"alg":"none","alg":"EdDSA","kid":"` + kid + `"}`),
-			want: jwtverify.ErrMalformed, differs: "names are unique (RFC 7515, 4)",
+			want: jwtverify.ErrMalformed,
 		},
 		{name: "no alg", token: with("alg", nil), want: jwtverify.ErrMalformed, sdk: "KeyError: 'alg'"},
 		{name: "alg a number", token: with("alg", 1), want: jwtverify.ErrMalformed, sdk: "Unsupported algorithm"},
@@ -46,18 +45,17 @@ func (b *bench) headerCases() []comparison {
 }
 
 func (b *bench) keyIDCases() []comparison {
-	const only = "the only key of a set needs no name"
 	return []comparison{
 		{name: "kid unknown", token: b.mint(nil, jwttest.WithKeyID("nobody")), want: jwtverify.ErrUnknownKey, sdk: sdkNoKey},
 		{name: "kid in upper case", token: b.mint(nil, jwttest.WithKeyID("EDDSA-1")), want: jwtverify.ErrUnknownKey, sdk: sdkNoKey},
 		{name: "no kid, several keys", token: b.mint(nil, jwttest.WithKeyID("")), want: jwtverify.ErrUnknownKey, sdk: sdkNoKey},
 		{
 			name: "no kid, one key", token: b.mint(nil, jwttest.WithKeyID("")), setup: setup{set: "one"},
-			sdk: sdkNoKey, differs: only,
+			sdk: sdkNoKey,
 		},
 		{
 			name: "kid empty, one key", token: b.mint(nil, jwttest.WithHeader("kid", "")), setup: setup{set: "one"},
-			sdk: sdkNoKey, differs: only,
+			sdk: sdkNoKey,
 		},
 		{name: "kid a number", token: b.mint(nil, jwttest.WithHeader("kid", 1)), want: jwtverify.ErrMalformed, sdk: sdkNoKey},
 		{name: "kid a list", token: b.mint(nil, jwttest.WithHeader("kid", []string{"EdDSA-1"})), want: jwtverify.ErrMalformed, sdk: "TypeError"},
@@ -80,24 +78,24 @@ func (b *bench) keySetCases() []comparison {
 		{name: "an unusable key before", token: token, setup: setup{set: "unusable before"}},
 		{
 			name: "a key without kid before", token: token, setup: setup{set: "nameless before"},
-			sdk: "KeyError: 'kid'", differs: "a key without a name does not disable the others",
+			sdk: "KeyError: 'kid'",
 		},
 		{
 			name: "two keys of one kid", token: token, setup: setup{set: "twice"},
-			want: jwtverify.ErrUnknownKey, differs: "neither of two keys with one name is used",
+			want: jwtverify.ErrUnknownKey,
 		},
 		{
 			name: "a key for encryption", token: token, setup: setup{set: "encryption"},
-			want: jwtverify.ErrUnknownKey, differs: "a key with use enc verifies nothing (RFC 7517, 4.2)",
+			want: jwtverify.ErrUnknownKey,
 		},
 		{
 			name: "a private key", token: token, setup: setup{set: "private"},
-			want: jwtverify.ErrUnknownKey, differs: "a published private key is everybody's",
+			want: jwtverify.ErrUnknownKey,
 		},
 		{
 			name: "a shared secret", setup: setup{set: "secret"},
 			token: b.mintBy(b.secrets, nil, jwttest.WithKeyID("secret")),
-			want:  jwtverify.ErrAlgorithm, differs: "no key set can bring a secret in: whoever reads the set could sign",
+			want:  jwtverify.ErrAlgorithm,
 		},
 		{name: "an empty key set", token: token, setup: setup{set: "empty"}, want: jwtverify.ErrKeysUnavailable, sdk: sdkNoKey},
 		{name: "no key set", token: token, setup: setup{set: "none"}, want: jwtverify.ErrKeysUnavailable, sdk: "KeyError: 'keys'"},
@@ -139,12 +137,11 @@ func (b *bench) forgedCases() []comparison {
 
 // encodingCases: a token has one spelling here, and many for Python.
 func (b *bench) encodingCases() []comparison {
-	const spelling = "a token has one spelling: base64url without padding (RFC 7515, 2)"
 	good := b.mint(nil)
 	body := `"iss":"` + testIssuer + `","aud":"my-app","exp":4102444800,"sub":"user:1"`
 	return []comparison{
-		{name: "signature padded", token: good + "==", want: jwtverify.ErrMalformed, differs: spelling},
-		{name: "unused bits set", token: otherBits(good), want: jwtverify.ErrMalformed, differs: spelling},
+		{name: "signature padded", token: good + "==", want: jwtverify.ErrMalformed},
+		{name: "unused bits set", token: otherBits(good), want: jwtverify.ErrMalformed},
 		{name: "a line feed at the end", token: good + "\n", want: jwtverify.ErrMalformed, sdk: sdkFormat},
 		{name: "a blank in front", token: " " + good, want: jwtverify.ErrMalformed, sdk: sdkFormat},
 		{name: "a blank inside", token: strings.Replace(good, ".", ". ", 1), want: jwtverify.ErrMalformed, sdk: sdkAPIKey},
@@ -161,15 +158,15 @@ func (b *bench) encodingCases() []comparison {
 		{name: "payload with more behind", token: b.raw(`{` + body + `}{}`), want: jwtverify.ErrMalformed, sdk: sdkFormat},
 		{
 			name: "a claim twice", token: b.raw(`{"sub":"user:admin",` + body + `}`),
-			want: jwtverify.ErrMalformed, differs: "names are unique: two readers could see two users (RFC 7519, 4)",
+			want: jwtverify.ErrMalformed,
 		},
-		{name: "a claim that is NaN", token: b.raw(`{` + body + `,"x":NaN}`), want: jwtverify.ErrMalformed, differs: "NaN is not JSON"},
-		{name: "payload with a byte order mark", token: b.raw("\ufeff{" + body + "}"), want: jwtverify.ErrMalformed, differs: "no mark in front of JSON (RFC 8259, 8.1)"},
-		{name: "payload in UTF-16", token: b.raw(inUTF16("{" + body + "}")), want: jwtverify.ErrMalformed, differs: "JSON is UTF-8 (RFC 8259, 8.1)"},
+		{name: "a claim that is NaN", token: b.raw(`{` + body + `,"x":NaN}`), want: jwtverify.ErrMalformed},
+		{name: "payload with a byte order mark", token: b.raw("\ufeff{" + body + "}"), want: jwtverify.ErrMalformed},
+		{name: "payload in UTF-16", token: b.raw(inUTF16("{" + body + "}")), want: jwtverify.ErrMalformed},
 		{name: "payload not UTF-8", token: b.raw(`{` + body + `,"x":"` + "\xff" + `"}`), want: jwtverify.ErrMalformed, sdk: sdkFormat},
 		{
 			name: "half a surrogate pair", token: b.raw(`{` + body + `,"x":"\ud83d"}`),
-			want: jwtverify.ErrMalformed, differs: "half a pair is no character (RFC 7493, 2.1)",
+			want: jwtverify.ErrMalformed,
 		},
 	}
 }

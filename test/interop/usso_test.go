@@ -56,6 +56,7 @@ type question struct {
 	Token     string         `json:"token"`
 	TokenType string         `json:"token_type"`
 	Config    map[string]any `json:"config"`
+	Request   *sdkRequest    `json:"request,omitempty"` // where to look for a token, instead of one
 }
 
 // verdict is what one side says about one token.
@@ -64,6 +65,9 @@ type verdict struct {
 	Accepted bool    `json:"accepted"`
 	Error    string  `json:"error"` // the SDK's class and text
 	User     account `json:"user"`
+
+	Found string `json:"found"` // in a request: jwt, jwe, api key or none
+	Value string `json:"value"`
 }
 
 // account holds what both sides tell of a user. A date of 0 is a missing one.
@@ -136,9 +140,10 @@ func (s sdk) ask(t *testing.T, now time.Time, questions []question) map[string]v
 
 // TestUSSOSDK gives the same tokens to the SDK and to a Verifier of the same
 // configuration. They must agree on each token and on whom it speaks for,
-// unless the case says that they differ, and then they must differ.
+// unless docs/divergences.md lists the case, and then they must differ.
 func TestUSSOSDK(t *testing.T) {
 	s := installSDK(t)
+	listed := testkit.ReadDivergences(t, "The USSO SDK: tokens")
 	b := newBench(t)
 	cases := b.cases()
 	questions := make([]question, len(cases))
@@ -150,20 +155,25 @@ func TestUSSOSDK(t *testing.T) {
 	}
 	theirs := s.ask(t, b.now, questions)
 	asked := b.server.Fetches()
-	differences := 0
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { b.compare(t, c, theirs[c.name]) })
-		if c.differs != "" {
-			differences++
-			t.Logf("%s: differs: %s", c.name, c.differs)
-		}
+		t.Run(c.name, func(t *testing.T) { b.compare(t, c, theirs[c.name], listed.Find(c.name)) })
 	}
+	listed.Finish(t)
 	t.Logf("%d tokens, %d deliberate differences; keys fetched %d times by the SDK, %d times by us",
-		len(cases), differences, asked, b.server.Fetches()-asked)
+		len(cases), listed.Len(), asked, b.server.Fetches()-asked)
 }
 
-// compare judges one token and holds the SDK's verdict against ours.
-func (b *bench) compare(t *testing.T, c comparison, theirs verdict) {
+// verdictOf is how docs/divergences.md begins the cell of a side.
+func verdictOf(accepted bool) string {
+	if accepted {
+		return "accepts"
+	}
+	return "refuses"
+}
+
+// compare judges one token and holds the SDK's verdict against ours. listed is
+// the case's row of docs/divergences.md, nil where it has none.
+func (b *bench) compare(t *testing.T, c comparison, theirs verdict, listed *testkit.Divergence) {
 	if theirs.Accepted != (c.sdk == "") || !strings.Contains(theirs.Error, c.sdk) {
 		t.Errorf("the SDK says %q (accepted: %t), want %q", theirs.Error, theirs.Accepted, c.sdk)
 	}
@@ -178,10 +188,13 @@ func (b *bench) compare(t *testing.T, c comparison, theirs verdict) {
 	theirs.Error = ""
 	diff := cmp.Diff(theirs, ours, cmpopts.EquateEmpty())
 	switch {
-	case diff != "" && c.differs == "":
-		t.Errorf("the SDK and we differ, and the case does not say so (-SDK +ours, %v):\n%s", err, diff)
-	case diff == "" && c.differs != "":
-		t.Errorf("listed as a difference (%s), but the SDK and we agree: %v", c.differs, err)
+	case diff == "" && listed != nil:
+		t.Errorf("%v says that the SDK and we differ, but we agree: %v", listed, err)
+	case diff == "":
+	case listed == nil:
+		t.Errorf("the SDK and we differ, and docs/divergences.md does not say so (-SDK +ours, %v):\n%s", err, diff)
+	case !strings.HasPrefix(listed.There, verdictOf(theirs.Accepted)) || !strings.HasPrefix(listed.Here, verdictOf(ours.Accepted)):
+		t.Errorf("%v says %q there and %q here; the SDK %s, and ours %s", listed, listed.There, listed.Here, verdictOf(theirs.Accepted), verdictOf(ours.Accepted))
 	}
 }
 

@@ -6,6 +6,9 @@ issuer, audience, type). One JSON verdict per case goes to standard output:
 
     {"name": ..., "accepted": true, "user": {"user_id", "sub", "tenant_id", ...}}
     {"name": ..., "accepted": false, "error": "class: text"}
+
+A case with a "request" ({"headers", "cookies"}) instead of a token is about
+where the SDK looks for one: {"name": ..., "found": kind, "value": text}.
 """
 
 import json
@@ -65,13 +68,38 @@ def verdict(case):
     }
 
 
+class Headers(dict):
+    """The headers of a request, whose names have no case."""
+
+    def get(self, name):
+        """Return the value of a header, or None."""
+        return next((v for n, v in self.items() if n.lower() == name.lower()), None)
+
+
+def extraction(case):
+    """Return what the SDK's integrations take a request's credential for."""
+    request = types.SimpleNamespace(
+        headers=Headers(case["request"]["headers"] or {}),
+        cookies=case["request"]["cookies"] or {},
+    )
+    config = AuthConfig(**case["config"])
+    value = config.get_jwt(request)
+    if value:
+        kind = UssoAuth.detect_compact_token_type(value) or "api key"
+    else:
+        value = config.get_api_key(request)
+        kind = "api key" if value else "none"
+    return {"name": case["name"], "found": kind, "value": value or ""}
+
+
 def main():
     """Answer all cases at one instant, so that both sides see the same time."""
     with open(sys.argv[1], encoding="utf-8") as file:
         work = json.load(file)
     usso_jwt.verify.time = types.SimpleNamespace(time=lambda: work["now"])
     for case in work["cases"]:
-        print(json.dumps(verdict(case)))
+        answer = extraction if "request" in case else verdict
+        print(json.dumps(answer(case)))
 
 
 if __name__ == "__main__":
