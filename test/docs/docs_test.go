@@ -390,7 +390,7 @@ func checkCommand(t *testing.T, b block, words []string) {
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
 	found := 0
-	for _, file := range documents(t) {
+	for _, file := range append(documents(t), filepath.Join(root(t), "CONTRIBUTING.md"), filepath.Join(root(t), "SECURITY.md")) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
