@@ -59,9 +59,6 @@ func (s *snapshot) find(kid string) *jwtverify.Key {
 // knownAbsent reports whether the issuer was fetched after kid was first requested, and
 // did not have it.
 func (s *snapshot) knownAbsent(kid string) bool {
-	if len(s.absent) == 0 {
-		return false
-	}
 	_, found := s.absent[hashKid(kid)]
 	return found
 }
