@@ -146,6 +146,8 @@ func (b *bench) configuredKeyCases() []comparison {
 		return setup{pem: string(b.issuer.PublicPEM(alg)), alg: string(alg)}
 	}
 	secret := setup{secret: b.secrets.Secret(), alg: "HS256"}
+	const placeholder = "your-ed25519-public-key-that-everybody-knows"
+	known := newIssuer(b.t, []jwtverify.Algorithm{jwtverify.HS256}, []byte(placeholder))
 	return []comparison{
 		{name: "EdDSA by PEM", token: b.mint(nil), setup: pem(jwtverify.EdDSA)},
 		{name: "EdDSA by PEM, another kid", token: b.mint(nil, jwttest.WithKeyID("x")), setup: pem(jwtverify.EdDSA)},
@@ -162,6 +164,10 @@ func (b *bench) configuredKeyCases() []comparison {
 		{
 			name: "RS512 by PEM for RS256", token: b.mint(nil, jwttest.WithAlgorithm(jwtverify.RS512)), setup: pem(jwtverify.RS256),
 			want: jwtverify.ErrAlgorithm,
+		},
+		{
+			name: "HS256 by a key that is no PEM", token: b.mintBy(known, nil), setup: setup{pem: placeholder, alg: "EdDSA"},
+			want: errKey,
 		},
 		{name: "HS256 by secret", token: b.mintBy(b.secrets, nil), setup: secret},
 		{name: "HS256 by another secret", token: b.mintBy(b.otherSecrets(), nil), setup: secret, want: jwtverify.ErrSignature, sdk: sdkSignature},

@@ -9,6 +9,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -178,7 +179,7 @@ func (b *bench) compare(t *testing.T, c comparison, theirs verdict, listed *test
 		t.Errorf("the SDK says %q (accepted: %t), want %q", theirs.Error, theirs.Accepted, c.sdk)
 	}
 	ours := verdict{Name: c.name}
-	id, err := b.verifier(t, c.setup).Verify(t.Context(), c.token)
+	id, err := b.verify(t, c)
 	if failure := outcome(id, err, c.want); failure != "" {
 		t.Error(failure)
 	}
@@ -274,6 +275,20 @@ func (b *bench) sdkConfig(t *testing.T, c setup) map[string]any {
 		cfg["jwks_url"] = b.jwksURL(c.set)
 	}
 	return cfg
+}
+
+// errKey is our refusal of a key in the configuration, which no token comes to.
+var errKey = errors.New("the key is refused")
+
+// verify is our verdict.
+func (b *bench) verify(t *testing.T, c comparison) (*jwtverify.Identity, error) {
+	t.Helper()
+	if c.setup.pem != "" {
+		if _, err := jwtverify.ParsePEM([]byte(c.setup.pem), jwtverify.Algorithm(c.setup.alg)); err != nil {
+			return nil, fmt.Errorf("%w: %w", errKey, err)
+		}
+	}
+	return b.verifier(t, c.setup).Verify(t.Context(), c.token)
 }
 
 // verifier is ours of the same configuration, at the same instant.
