@@ -409,6 +409,9 @@ func opaEnvoyInputCases() []opaEnvoyCase {
 		{"a gRPC message in base64", readsBody, withMessage("application/grpc-web-text", "/shop.S/Get", "AAAAAAMKAWE="), answers.InvalidRequest},
 		{"two gRPC messages", readsBody, withMessage("application/grpc", "/shop.S/Get", frame+frame), answers.InvalidRequest},
 		{"a gRPC path of three segments", null, withMessage("application/grpc", "/shop.S/Get/x", frame), answers.Allowed},
+		{"the size of a request", `decision if input.attributes.request.http.size == "18"`, nil, answers.Allowed},
+		{"the time of a request", `decision if input.attributes.request.time == "2027-01-15T08:00:00Z"`, nil, answers.Allowed},
+		{"input.source_principal", `decision if input.source_principal`, nil, doesNotLoad},
 		{"an invalid token", `decision := true`, withHeader("authorization", "Bearer x.y.z"), answers.TokenInvalid},
 		{"an unknown tenant", `decision := true`, func(c *authv3.CheckRequest) { c.Attributes.ContextExtensions["tenant"] = "nobody" }, answers.InvalidTenant},
 	}
@@ -425,7 +428,6 @@ func opaEnvoyResultCases() []opaEnvoyCase {
 		{"a line break in a header", `decision := {"allowed": true, "headers": {"x-a": "1\r\nx-b: 2"}}`, nil, answers.PolicyError},
 		{"http_status 100", `decision := {"allowed": false, "http_status": 100}`, nil, answers.PolicyError},
 		{"one name as a string", `decision := {"allowed": true, "request_headers_to_remove": "x-a"}`, nil, answers.Allowed},
-		{"names as a set", `decision := {"allowed": true, "query_parameters_to_remove": {"a", "b"}}`, nil, answers.Allowed},
 	}
 }
 
@@ -496,6 +498,7 @@ func TestOPAEnvoyAgrees(t *testing.T) {
 		{"a length that is no number", `decision if input.parsed_body.title == "hello"`, withHeader("content-length", "many"), answers.InvalidRequest},
 		{"a second document", `decision if input.parsed_body`, withBody("application/json", `{"a": 11} {"b": 22}`), answers.InvalidRequest},
 		{"a multipart form without a boundary", `decision if [input.parsed_body, input.truncated_body] == [null, false]`, withHeader("content-type", "multipart/form-data"), answers.Allowed},
+		{"names as a set", `decision := {"allowed": true, "query_parameters_to_remove": {"a", "b"}}`, func(*authv3.CheckRequest) {}, answers.Allowed},
 	} {
 		check := w.fullCheck(t)
 		c.change(check)
