@@ -76,12 +76,12 @@ func TestBundlesPage(t *testing.T) {
 	if len(cfg.Warnings) > 0 {
 		t.Errorf("the page's configuration has warnings: %v", cfg.Warnings)
 	}
-	road, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	snapshot, err := service.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer road.Close()
-	if revision := road.Policy.Revision(); !strings.HasPrefix(revision, "main@v1,") {
+	defer snapshot.Close()
+	if revision := snapshot.Policy.Revision(); !strings.HasPrefix(revision, "main@v1,") {
 		t.Errorf("the revision is %q", revision)
 	}
 }

@@ -74,14 +74,14 @@ func TestUSSOCredentials(t *testing.T) {
 	s := installSDK(t)
 	listed := testkit.ReadDivergences(t, "The USSO SDK: where the token is")
 	cases := extractionCases()
-	questions := make([]question, len(cases))
+	sdkCases := make([]sdkCase, len(cases))
 	for i, c := range cases {
-		questions[i] = question{Name: c.name, Request: &c.request, Config: map[string]any{
+		sdkCases[i] = sdkCase{Name: c.name, Request: &c.request, Config: map[string]any{
 			"jwks_url":   "http://127.0.0.1:1/jwks.json", // never fetched
 			"jwt_header": map[string]any{"header_name": c.headerName(), "cookie_name": tokenCookie},
 		}}
 	}
-	theirs := s.ask(t, time.Now(), questions)
+	theirs := s.judge(t, time.Now(), sdkCases)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			there, here, row := sdkFound(theirs[c.name]), found(c), listed.Find(c.name)

@@ -51,8 +51,8 @@ func installSDK(t *testing.T) sdk {
 	return sdk{python: filepath.Join(dir, "venv", "bin", "python"), script: filepath.Join(dir, "verify.py")}
 }
 
-// question is one token for the SDK, and how the SDK is configured for it.
-type question struct {
+// sdkCase is one token for the SDK, and how the SDK is configured for it.
+type sdkCase struct {
 	Name      string         `json:"name"`
 	Token     string         `json:"token"`
 	TokenType string         `json:"token_type"`
@@ -102,10 +102,10 @@ func accountOf(id *jwtverify.Identity) account {
 	}
 }
 
-// ask has the SDK judge all questions at one instant.
-func (s sdk) ask(t *testing.T, now time.Time, questions []question) map[string]verdict {
+// judge has the SDK judge all cases at one instant.
+func (s sdk) judge(t *testing.T, now time.Time, sdkCases []sdkCase) map[string]verdict {
 	t.Helper()
-	work, err := json.Marshal(map[string]any{"now": now.Unix(), "cases": questions})
+	work, err := json.Marshal(map[string]any{"now": now.Unix(), "cases": sdkCases})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +133,8 @@ func (s sdk) ask(t *testing.T, now time.Time, questions []question) map[string]v
 		}
 		answers[v.Name] = v
 	}
-	if len(answers) != len(questions) {
-		t.Fatalf("%d answers to %d questions", len(answers), len(questions))
+	if len(answers) != len(sdkCases) {
+		t.Fatalf("%d answers to %d cases", len(answers), len(sdkCases))
 	}
 	return answers
 }
@@ -147,21 +147,21 @@ func TestUSSOSDK(t *testing.T) {
 	listed := testkit.ReadDivergences(t, "The USSO SDK: tokens")
 	b := newBench(t)
 	cases := b.cases()
-	questions := make([]question, len(cases))
+	sdkCases := make([]sdkCase, len(cases))
 	for i, c := range cases {
-		questions[i] = question{Name: c.name, Token: c.token, TokenType: "access", Config: b.sdkConfig(t, c.setup)}
+		sdkCases[i] = sdkCase{Name: c.name, Token: c.token, TokenType: "access", Config: b.sdkConfig(t, c.setup)}
 		if len(c.setup.tokenTypes) > 0 {
-			questions[i].TokenType = c.setup.tokenTypes[0]
+			sdkCases[i].TokenType = c.setup.tokenTypes[0]
 		}
 	}
-	theirs := s.ask(t, b.now, questions)
-	asked := b.server.Fetches()
+	theirs := s.judge(t, b.now, sdkCases)
+	before := b.server.Fetches()
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { b.compare(t, c, theirs[c.name], listed.Find(c.name)) })
 	}
 	listed.Finish(t)
 	t.Logf("%d tokens, %d deliberate differences; keys fetched %d times by the SDK, %d times by us",
-		len(cases), listed.Len(), asked, b.server.Fetches()-asked)
+		len(cases), listed.Len(), before, b.server.Fetches()-before)
 }
 
 // verdictOf is how docs/divergences.md begins the cell of a side.
