@@ -62,16 +62,17 @@ func (r *jsonReader) value(depth int) (*ast.Term, error) {
 		return r.text()
 	case '0':
 		return r.number()
-	case '{':
-		return r.object(depth + 1)
-	case '[':
-		return r.list(depth + 1)
 	}
 	token, err := r.decoder.ReadToken()
 	if err != nil {
 		return nil, err
 	}
-	if token.Kind() == 'n' {
+	switch token.Kind() {
+	case '{':
+		return r.object(depth + 1)
+	case '[':
+		return r.list(depth + 1)
+	case 'n':
 		return ast.InternedNullTerm, nil
 	}
 	return ast.InternedTerm(token.Bool()), nil
@@ -108,9 +109,6 @@ func (r *jsonReader) list(depth int) (*ast.Term, error) {
 	if depth > maxBodyDepth {
 		return nil, errDepth
 	}
-	if _, err := r.decoder.ReadToken(); err != nil {
-		return nil, err
-	}
 	var elements []*ast.Term
 	for r.decoder.PeekKind() != ']' {
 		element, err := r.value(depth)
@@ -127,9 +125,6 @@ func (r *jsonReader) object(depth int) (*ast.Term, error) {
 	if depth > maxBodyDepth {
 		return nil, errDepth
 	}
-	if _, err := r.decoder.ReadToken(); err != nil {
-		return nil, err
-	}
 	var members [][2]*ast.Term
 	for r.decoder.PeekKind() != '}' {
 		name, err := r.text()
@@ -144,9 +139,7 @@ func (r *jsonReader) object(depth int) (*ast.Term, error) {
 			return nil, fmt.Errorf("an object with more than %d names (limits.max_object_names)", r.names)
 		}
 	}
-	if _, err := r.decoder.ReadToken(); err != nil {
-		return nil, err
-	}
+	_, _ = r.decoder.ReadToken() // the brace; an error would come again, at the end of the document
 	return r.members(members)
 }
 

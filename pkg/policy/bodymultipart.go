@@ -35,7 +35,7 @@ func boundaryOf(contentType string) (string, error) {
 	switch words := word(contentType) - word(boundary); {
 	case err == nil && media == "multipart/form-data" && words == 0:
 		return "", nil
-	case err != nil || media != "multipart/form-data" || words != 1 || strings.ContainsAny(contentType, `*\\`) || !validBoundary(boundary):
+	case media != "multipart/form-data" || words != 1 || strings.ContainsAny(contentType, `*\\`) || !validBoundary(boundary): // an error leaves no boundary
 		return "", errBoundary
 	}
 	return boundary, nil
@@ -55,7 +55,7 @@ func multipartForm(body []byte, boundary string, b *bounds) (*ast.Term, error) {
 	parts := bytes.Split(body, delimiter)
 	last := len(parts) - 1
 	// Nothing before the first delimiter, and nothing but a line end after "--".
-	if last == 0 || len(parts[0]) > 0 || string(parts[last]) != "--" && string(parts[last]) != "--\r\n" {
+	if len(parts[0]) > 0 || string(parts[last]) != "--" && string(parts[last]) != "--\r\n" {
 		return nil, errDelimiter
 	}
 	f := newForm(b)
